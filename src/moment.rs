@@ -1,8 +1,8 @@
-//! How a time is written for programs: RFC 3339 with the offset in numbers, `2026-11-28T22:00:00+01:00`, and as many digits of a second as the time has.
+//! Times for programs: RFC 3339 with a numeric offset, `2026-11-28T22:00:00+01:00`, and all fractional digits of the second.
 //!
-//! `Zoned` by itself is written with the name of its zone behind it, `…+01:00[Europe/Berlin]`, which few parsers take. A field says
-//! `#[serde(with = "crate::moment")]`, an optional one `#[serde(with = "crate::moment::option")]`. Both forms are read, as what earlier
-//! versions stored has the other. Manifests in the repository keep the form with the zone: earlier versions read no other.
+//! By default, `Zoned` is serialized with the name of its zone, `…+01:00[Europe/Berlin]`, which few parsers accept. A field uses
+//! `#[serde(with = "crate::moment")]`, an optional field `#[serde(with = "crate::moment::option")]`. Both forms are read, because
+//! earlier versions stored the other one. Manifests keep the form with the zone: earlier versions read no other.
 
 use std::borrow::Cow;
 
@@ -13,15 +13,15 @@ use jiff::{
 };
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-/// The time in RFC 3339, in its own offset. No digit of a second is lost: `--at` finds a snapshot by the time that was printed for it.
+/// The time in RFC 3339, in its own offset, with all fractional digits: `--at` finds a snapshot by its printed time.
 pub fn rfc3339(time: &Zoned) -> String {
     time.timestamp().display_with_offset(time.offset()).to_string()
 }
 
-/// Reads either form. What has no name of a zone is in this machine's, where that has the same offset then.
+/// Reads either form. A time without a zone name is in this machine's zone, if that zone had the same offset at that time.
 ///
 /// # Errors
-/// It is no time, or has no offset.
+/// The text is not a time, or has no offset.
 pub fn parse(text: &str) -> Result<Zoned, jiff::Error> {
     if let Ok(zoned) = text.parse::<Zoned>() {
         return Ok(zoned);
@@ -43,7 +43,7 @@ pub fn serialize<S: Serializer>(time: &Zoned, serializer: S) -> Result<S::Ok, S:
 /// For `serde`: reads a time in either form.
 ///
 /// # Errors
-/// It is no time.
+/// The text is not a time.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Zoned, D::Error> {
     let text = Cow::<str>::deserialize(deserializer)?;
     parse(&text).map_err(D::Error::custom)
@@ -67,7 +67,7 @@ pub mod option {
     /// For `serde`: reads a time in either form, or null.
     ///
     /// # Errors
-    /// It is no time.
+    /// The text is not a time.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Zoned>, D::Error> {
         let text = Option::<Cow<str>>::deserialize(deserializer)?;
         text.map(|text| parse(&text)).transpose().map_err(D::Error::custom)

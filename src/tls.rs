@@ -1,17 +1,17 @@
-//! What the library for TLS says of failed connections, by its types.
+//! Classifies failed TLS connections by the types of the TLS library's errors.
 
 use std::{error::Error as StdError, io};
 
 use rustls::Error as TlsError;
 
-/// Whether a connection failed because the certificate of the other side was not accepted, or there was none.
+/// Whether a connection failed because the peer's certificate was missing or not accepted.
 pub(crate) fn is_of_certificate(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<TlsError>() {
             return matches!(error, TlsError::InvalidCertificate(_) | TlsError::NoCertificatesPresented);
         }
-        // An error of input or output leaves the one inside of it out of its sources.
+        // `io::Error::source` skips the error inside it.
         next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),

@@ -1,7 +1,7 @@
-//! The same work for many things, on several threads.
+//! Runs the same work for many items on several threads.
 //!
-//! A thread takes the next item when it is done with one, so an item that takes long holds up no other. Results come in the
-//! order of the items, whatever the order in which they were done. All functions return when all threads have ended.
+//! A thread takes the next item when it has finished one, so a slow item does not delay others. Results are in the order of
+//! the items. All functions return after all threads have ended.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 
 use crate::{error::Result, stream::cancel::Cancel};
 
-/// Does `work` for each item on up to `threads` threads, at least one. To end early, `work` has to look for a reason itself and
-/// return at once.
+/// Does `work` for each item on up to `threads` threads, at least one. To end early, `work` must check for a
+/// reason itself and return.
 ///
 /// # Panics
-/// If `work` panics: the thread takes no further items, the others go on, and then the panic is passed on.
+/// If `work` panics: the thread takes no further items, the others continue, and then the panic is propagated.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let next = AtomicUsize::new(0);
-    // What the threads log belongs to what the caller is doing.
+    // Log events of the threads belong to the caller's span.
     let span = tracing::Span::current();
     let worker = || {
         let _span = span.enter();
@@ -41,7 +41,7 @@ pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R
     done.into_iter().map(|(_, result)| result).collect()
 }
 
-/// As [`map`], but an item whose `work` panics has the result of `panicked`, and the others are not affected.
+/// As [`map`], but if `work` panics for an item, `panicked` gives its result, and the other items are not affected.
 pub fn map_or<T: Sync, R: Send>(
     items: &[T],
     threads: usize,

@@ -1,13 +1,8 @@
 //! Items that are stored and have no outcome yet. On storages without locks, the end of the run checks that the packs of their
 //! snapshots still exist. Only then are they reported, and counted in the history.
 
+use crate::{error::Error, history::Content, outcome::ItemReport, repository::writer::{FinalCheck, Written}};
 use super::{Observer, recorder::Recorder};
-use crate::{
-    error::Error,
-    history::Content,
-    outcome::ItemReport,
-    repository::writer::{Seen, Written},
-};
 
 /// An item whose snapshot is stored.
 pub(super) struct Stored {
@@ -31,7 +26,7 @@ pub(super) struct Held {
 
 impl Held {
     /// Adds the results of the check at the end of a writer.
-    pub(super) fn saw(&mut self, seen: Seen) {
+    pub(super) fn saw(&mut self, seen: FinalCheck) {
         self.removed.extend(seen.removed);
         self.unconfirmed.extend(seen.unconfirmed);
         self.doubt = seen.error;

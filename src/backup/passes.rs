@@ -66,7 +66,7 @@ impl Passes<'_> {
         let begun = self.repository.begin_run(self.lock.clone(), &cancel, &told, &notice);
         self.lost = lost.into_inner().or(self.lost.take());
         let writer = begun?;
-        writer.take_over(self.held.take_unconfirmed());
+        writer.adopt_unconfirmed(self.held.take_unconfirmed());
         self.current = Some((writer, cancel));
         Ok(())
     }

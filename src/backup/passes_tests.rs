@@ -11,7 +11,7 @@ use crate::{
     outcome::ItemOutcome,
     repository::{
         LockOptions, patiently,
-        writer::{Seen, Written},
+        writer::{FinalCheck, Written},
     },
 };
 
@@ -125,7 +125,7 @@ fn only_what_the_end_of_a_run_has_confirmed_is_a_success_and_every_item_is_told_
     for (item, byte) in [("removed", 1), ("unseen", 2), ("whole", 3)] {
         held.stored.push(stored(item, snapshot(byte).id()));
     }
-    held.saw(Seen {
+    held.saw(FinalCheck {
         removed: vec![snapshot(1).id()],
         unconfirmed: vec![snapshot(2)],
         error: Some(Error::repository("the storage is away")),

@@ -12,7 +12,7 @@ use crate::{
     restore::read_lock,
 };
 
-/// So many lines of a kind are printed.
+/// At most this many lines of a kind are printed.
 const LISTED: usize = 50;
 
 #[derive(Debug, clap::Args)]
@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(if report.errors.is_empty() { SUCCESS } else { 1 })
 }
 
-/// Writes down what was found, where there is a history. That it cannot be is said, and fails nothing.
+/// Records the result in the history, if there is one. A failure to record is printed and is not an error.
 pub(super) fn written_down(
     config: &Config,
     repository: &Repository,
@@ -58,7 +58,7 @@ pub(super) fn written_down(
 ) {
     let history = History::existing(config, repository);
     if let Err(error) = history.and_then(|history| history.as_ref().map_or(Ok(()), write)) {
-        notice(&format!("what was found cannot be written down, so that `status` does not show it: {error}"));
+        notice(&format!("cannot record the result of the check, so `status` does not show it: {error}"));
     }
 }
 
@@ -69,7 +69,7 @@ fn text(report: &CheckReport) -> String {
     }
     if report.errors.len() > LISTED {
         let more = report.errors.len() - LISTED;
-        text.push_str(&format!("DAMAGED: and {more} more, which --json lists\n"));
+        text.push_str(&format!("DAMAGED: {more} more; --json lists all\n"));
     }
     for snapshot in report.incomplete.iter().take(LISTED) {
         let name = snapshot.name().unwrap_or_else(|| "of another program".to_owned());
@@ -83,7 +83,7 @@ fn text(report: &CheckReport) -> String {
     }
     if report.incomplete.len() > LISTED {
         let more = count(report.incomplete.len() - LISTED, "snapshot");
-        text.push_str(&format!("INCOMPLETE: and {more} more, which --json lists\n"));
+        text.push_str(&format!("INCOMPLETE: {more} more; --json lists all\n"));
     }
     for warning in &report.warnings {
         text.push_str(&format!("warning: {warning}\n"));

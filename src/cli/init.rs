@@ -11,7 +11,7 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The repository has moved from here to the configured location: go on with its history (proofs, what was accepted)
+    /// The repository has moved from here to the configured location: continue its history (proofs, acceptances)
     #[arg(long, value_name = "LOCATION")]
     moved_from: Option<String>,
 }
@@ -21,7 +21,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     if let Some(old) = &args.moved_from {
         return moved(context, &config, old);
     }
-    // Whom the repository is for: what root creates where root's folders are would be closed to the services.
+    // The user of the services: a directory that root creates below a directory of root's would be closed to them.
     let service = Account::find(&config.systemd.user, &config.systemd.group)
         .filter(|_| rustix::process::geteuid().is_root());
     let done = Repository::init_for(&config.repository, service.as_ref())?;
@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         Initialised::Created => format!(
             "created a repository at {location}\nKeep a copy of its password elsewhere: without it nothing can be restored."
         ),
-        Initialised::Present => format!("there is a repository at {location}, and the password opens it"),
+        Initialised::Present => format!("the repository at {location} already exists, and the password opens it"),
     })?;
     if let Some(service) = service {
         warn_of_closed(context, &config, &service)?;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Says that the services cannot use the repository, where owners and modes tell.
+/// Warns if owners and modes keep the services from using the repository.
 fn warn_of_closed(context: &Context, config: &Config, service: &Account) -> Result<()> {
     let location = config.repository.location.load()?;
     let stopped = location.path().and_then(|path| Some((path, service.stopped_at(&path.join("keys"))?)));
@@ -56,7 +56,7 @@ fn warn_of_closed(context: &Context, config: &Config, service: &Account) -> Resu
     Ok(())
 }
 
-/// Nothing is created: what has moved is there.
+/// Creates nothing: a repository that was moved exists.
 fn moved(context: &Context, config: &Config, old: &str) -> Result<u8> {
     let repository = Repository::open(&config.repository)?;
     let done = History::moved_from(config, &repository, old)?;

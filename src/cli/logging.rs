@@ -1,8 +1,8 @@
-//! What the program does, as lines on stderr: events of this crate, more of them the more often `-v` is given.
+//! The log on stderr: events of this crate. Each further `-v` shows more of them.
 //!
-//! Fields of events are names, numbers and texts that operators see anyway, never values of the configuration. What libraries tell
-//! is another matter: their debugging texts may hold signatures and tokens, so no more than their information is shown, without
-//! what addresses may hold of secrets.
+//! Fields of events are names, numbers and texts that operators see anyway, never values of the configuration. Messages of
+//! libraries are different: their debug messages may contain signatures and tokens, so only levels up to information are shown,
+//! and secrets in addresses are removed.
 
 use std::fmt;
 
@@ -23,10 +23,10 @@ use crate::output::{
     name,
 };
 
-/// Where events of this crate come from.
+/// The target of events of this crate.
 const OWN: &str = env!("CARGO_CRATE_NAME");
 
-/// From now on events are shown as `-v`, given so many times, asks for. Without it nothing listens.
+/// Shows events according to the number of `-v` options. Without any, no subscriber is installed.
 pub(super) fn show(verbose: u8) {
     let level = match verbose {
         0 => return,
@@ -55,7 +55,7 @@ impl Lines {
     }
 }
 
-/// The source or item that a span is about.
+/// The source or item of a span.
 struct About(String);
 
 impl<S: Subscriber + for<'s> LookupSpan<'s>> Layer<S> for Lines {
@@ -108,7 +108,7 @@ fn priority(level: Level) -> Priority {
     }
 }
 
-/// Shows what a library writes into its log.
+/// Shows a log record of a library.
 fn library(record: &log::Record<'_>) {
     let priority = match record.level() {
         log::Level::Error => Priority::Error,
@@ -119,7 +119,7 @@ fn library(record: &log::Record<'_>) {
     lines::say(priority, &foreign(record.target(), &name(&record.args().to_string())));
 }
 
-/// What a library tells.
+/// A message of a library.
 fn foreign(target: &str, text: &str) -> String {
     format!("{}: {}", name(target), without_secrets(text))
 }

@@ -12,15 +12,15 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Write the index anew from the packs; no data is removed. Exit code 1 if packs are gone or cannot be read
+    /// Rebuild the index from the packs; no data is removed. Exit code 1 if packs are missing or cannot be read
     Index(Index),
-    /// Store again what is whole of damaged packs, and move these out of the repository. Exit code 1 if not all of it is whole
+    /// Store the intact data of damaged packs again, and move these packs out of the repository. Exit code 1 if data is lost
     Packs(Packs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Index {
-    /// Also if most of the packs are gone: the storage is mounted whole, and they are lost indeed
+    /// Continue even if most of the packs are missing: the storage is mounted completely, and they really are lost
     #[arg(long)]
     force: bool,
 }
@@ -32,9 +32,9 @@ pub(super) struct Packs {
     ids: Vec<String>,
 }
 
-/// What to do about what is lost.
+/// The next step after a loss.
 const STORE_AGAIN: &str =
-    "run a backup, which stores again what the sources still have, then `tik-backup check`";
+    "run a backup, which stores lost data again if the sources still have it, then `tik-backup check`";
 
 pub(super) fn run(context: &Context, command: &Command) -> Result<u8> {
     let config = context.config()?;
@@ -56,7 +56,9 @@ fn repair(
     let wait = config.repository.lock_wait;
     let notice = |message: &str| context.printer.notice(message);
     if !repository.has_locks() {
-        notice("this storage has no locks: make sure that no backup, prune or other repair runs meanwhile");
+        notice(
+            "this storage has no locks: make sure that no backup, prune or other repair runs at the same time",
+        );
     }
     let report = match command {
         Command::Index(Index { force }) => repository.repair_index(*force, wait, &context.cancel, &notice),
@@ -66,15 +68,14 @@ fn repair(
         }
     }?;
     if report.lost + report.blobs_lost > 0 {
-        // Nobody who comes later sees it: what is lost is no longer in the index.
-        let loss =
-            Error::failed(format!("a repair has found that data is lost: {}", found(&report).join("; ")));
+        // Later commands cannot see the loss: lost packs are no longer in the index.
+        let loss = Error::failed(format!("a repair has found lost data: {}", found(&report).join("; ")));
         written_down(config, &repository, &notice, |history| history.note_loss(&loss, &Zoned::now()));
     }
     Ok(report)
 }
 
-/// What was found, a line each, and as the last line what that means.
+/// A line for each finding, and the verdict as the last line.
 fn text(report: &RepairReport, command: &Command, config: &Config) -> String {
     let mut lines = found(report);
     match command {
@@ -102,14 +103,14 @@ fn found(report: &RepairReport) -> Vec<String> {
     }
     if report.blobs_salvaged > 0 {
         let (blobs, were) = (blobs(report.blobs_salvaged), were(report.blobs_salvaged));
-        lines.push(format!("{blobs} of damaged packs {were} whole and stored again"));
+        lines.push(format!("{blobs} of damaged packs {were} intact and stored again"));
     }
     if report.blobs_lost > 0 {
         lines.push(format!("LOST: {} of damaged packs", blobs(report.blobs_lost)));
     }
-    // Each of these packs was left where it is.
+    // Each of these packs was left in place.
     let unreadable = report.unreadable.iter();
-    lines.extend(unreadable.map(|pack| format!("UNREADABLE: pack {pack}; it was left where it is")));
+    lines.extend(unreadable.map(|pack| format!("UNREADABLE: pack {pack}; it was left in place")));
     lines
 }
 
@@ -126,7 +127,7 @@ fn index_verdict(report: &RepairReport) -> String {
     let mut what = Vec::new();
     if report.lost > 0 {
         let (packs, are) = (count(report.lost, "pack"), if report.lost == 1 { "is" } else { "are" });
-        what.push(format!("{packs} {are} gone"));
+        what.push(format!("{packs} {are} missing"));
     }
     if report.blobs_lost > 0 {
         what.push("data of damaged packs is lost".to_owned());
@@ -134,15 +135,15 @@ fn index_verdict(report: &RepairReport) -> String {
     if !report.unreadable.is_empty() {
         what.push(cannot_be_read(report));
     }
-    format!("the index was written anew ({packs}), but {}: {}", what.join(", and "), next(report))
+    format!("the index was rebuilt ({packs}), but {}: {}", what.join(", and "), next(report))
 }
 
 fn packs_verdict(report: &RepairReport) -> String {
     match (report.blobs_lost > 0, report.unreadable.is_empty()) {
-        (false, true) => "nothing of the damaged packs is lost".to_owned(),
-        (true, true) => format!("not everything was whole: {}", next(report)),
+        (false, true) => "no data of the damaged packs is lost".to_owned(),
+        (true, true) => format!("data of the damaged packs is lost: {}", next(report)),
         (true, false) => {
-            format!("not everything was whole, and {}: {}", cannot_be_read(report), next(report))
+            format!("data of the damaged packs is lost, and {}: {}", cannot_be_read(report), next(report))
         }
         (false, false) => format!("{}: {}", cannot_be_read(report), next(report)),
     }
@@ -160,9 +161,9 @@ fn next(report: &RepairReport) -> &'static str {
     }
 }
 
-/// So many chunks and folders.
+/// A number of chunks and directories.
 fn blobs(number: u64) -> String {
-    if number == 1 { "1 chunk or folder".to_owned() } else { format!("{number} chunks and folders") }
+    if number == 1 { "1 chunk or directory".to_owned() } else { format!("{number} chunks and directories") }
 }
 
 fn were(number: u64) -> &'static str {
@@ -197,8 +198,8 @@ mod tests {
             found(&one),
             [
                 "LOST: 1 pack that the index listed is not in the storage",
-                "1 chunk or folder of damaged packs was whole and stored again",
-                "LOST: 1 chunk or folder of damaged packs"
+                "1 chunk or directory of damaged packs was intact and stored again",
+                "LOST: 1 chunk or directory of damaged packs"
             ]
         );
         let two = RepairReport { lost: 2, blobs_salvaged: 2, ..RepairReport::default() };
@@ -206,7 +207,7 @@ mod tests {
             found(&two),
             [
                 "LOST: 2 packs that the index listed are not in the storage",
-                "2 chunks and folders of damaged packs were whole and stored again"
+                "2 chunks and directories of damaged packs were intact and stored again"
             ]
         );
     }

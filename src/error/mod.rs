@@ -2,29 +2,30 @@
 //!
 //! # Texts are for people, types are for decisions
 //!
-//! No part of the program searches the text of an error to decide what to do. What a caller decides by is one of these:
+//! No part of the program searches the text of an error to decide what to do. A caller decides by one of these:
 //!
 //! - [`Kind`]: the exit code, and whether the repository refused. Exactly one.
-//! - [`Passing`]: the same attempt may succeed later. What was said first stays, as it is nearest to the cause.
-//! - a [`Fact`]: a typed value that travels with the error, such as the code of a vendor or that the work was stopped. A
-//!   module that finds something out defines the type, puts it in with [`Error::with`] where it finds it out, and callers ask
-//!   with [`Error::fact`]. Facts, unlike an enum here, let this module know nothing of those above it.
+//! - [`Passing`]: the same attempt may succeed later. The first value set is kept, because it is nearest to the cause.
+//! - a [`Fact`]: a typed value that travels with the error, such as a vendor's code, or the reason for which the work was
+//!   stopped. The module that detects the condition defines the type and attaches it with [`Error::with`]; callers read it with
+//!   [`Error::fact`]. Unlike an enum here, facts keep this module independent of those above it.
 //! - Where one operation has several outcomes that its callers treat differently, it has an enum of its own (with
 //!   `thiserror`), such as the reasons for which there is no lock. One `From` of it makes the operator's [`Error`].
 //!
 //! Codes of vendors are read in one file per vendor: `source/mysql/code.rs`, `source/postgres/code.rs`,
-//! `source/mongodb/hints.rs`, `azure/codes.rs`, `repository/findings.rs`, `tls.rs`. What has no code is searched for there too.
+//! `source/mongodb/hints.rs`, `azure/codes.rs`, `repository/findings.rs`, `tls.rs`. Conditions without a code are recognized
+//! by their text there too.
 //!
-//! What is recorded and shown later, in the history, the ledger and alerts, is a [`Problem`]: the text and the hint apart.
+//! The history, the ledger and alerts hold a [`Problem`]: the text and the hint, separated.
 //!
 //! # How facts travel
 //!
-//! [`Error::because`] and [`Error::caused_by`] take the facts of a cause over, [`Error::context`] and all that returns the same
-//! error keep them. Only a new error that is made from a text has none. The rules for hints:
+//! [`Error::because`] and [`Error::caused_by`] copy the facts of a cause. [`Error::context`] and all other methods that return
+//! the same error keep them. Only a new error made from a text has none. The rules for hints:
 //!
-//! - the first one given stays ([`Error::hint`]), as it is nearest to the cause;
-//! - advice about what is left behind goes behind it ([`Error::advise`]), or in front of it ([`Error::advise_first`]);
-//! - [`Error::without_hint`] drops all of it, where it was given to somebody else: a drill drops that of a restore.
+//! - the first hint is kept ([`Error::hint`]), because it is nearest to the cause;
+//! - further advice is appended ([`Error::advise`]) or put in front ([`Error::advise_first`]);
+//! - [`Error::without_hint`] drops all of it where it does not apply: a drill drops the hint of a restore.
 
 mod problem;
 
@@ -32,25 +33,25 @@ use std::{any::Any, error::Error as StdError, fmt, io, sync::Arc};
 
 pub use problem::Problem;
 
-/// What an error means for the exit code.
+/// The kind of an error, which decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Wrong arguments or an invalid configuration: exit code 2.
     Usage,
     /// The repository refused: not mounted, wrong password, no space, locked: exit code 4.
     Repository,
-    /// The history is damaged: exit code 1. Whoever opens it with a thorough look sets it aside.
+    /// The history is damaged: exit code 1. Opening it with a full check sets it aside.
     DamagedHistory,
     /// Anything else that failed: exit code 1.
     Failed,
 }
 
-/// A cause that passes by itself: the same attempt may succeed later.
+/// A temporary cause: the same attempt may succeed later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Passing {
-    /// The server is busy with something that ends: it restarts, replays, or ended one of several that blocked each other.
+    /// The server is temporarily busy: it restarts, replays its log, or has resolved a deadlock.
     Busy,
-    /// The server admits no more connections of this account or at all: fewer at a time may be admitted.
+    /// The server accepts no more connections, of this account or in total. It may accept fewer at a time.
     Connections,
     /// The server cannot be reached.
     Unreachable,
@@ -60,13 +61,13 @@ pub enum Passing {
     Storage,
 }
 
-/// What is known of an error beyond its text, for callers that decide by it.
+/// A typed property of an error, for callers that decide by it.
 pub trait Fact: Any + fmt::Debug + Send + Sync {}
 
-/// The error tells for what reason the work was stopped: it came of that, or is the reason itself.
+/// The work was stopped. The error is a consequence of that, or the reason itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stopped {
-    /// The reason: a signal, a time limit, or something else that ended the whole.
+    /// The reason: a signal, a time limit, or anything else that ended the work.
     pub reason: String,
 }
 
@@ -114,7 +115,7 @@ impl Error {
         Self::new(Kind::Repository, message)
     }
 
-    /// An error of input or output. One of ours that travelled inside it comes out again as it was.
+    /// An I/O error. An [`Error`] of ours inside it is returned unchanged.
     pub fn from_io(message: impl Into<String>, error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(ours) => ours,
@@ -122,8 +123,8 @@ impl Error {
         }
     }
 
-    /// Adds a cause and the causes below it; a text that already stands in the message is not repeated. The facts of an error
-    /// of ours are taken over.
+    /// Adds a cause and the causes below it. A text that the message already has is not repeated. The facts of an error of ours
+    /// are copied.
     #[must_use]
     pub fn because(mut self, cause: &(dyn StdError + 'static)) -> Self {
         let mut next = Some(cause);
@@ -145,7 +146,7 @@ impl Error {
         self
     }
 
-    /// Adds an error of ours as the cause: its text, what was known of it, and its hint unless there is one.
+    /// Adds an error of ours as the cause: its text, its facts, and its hint unless there is one already.
     #[must_use]
     pub fn caused_by(mut self, cause: Self) -> Self {
         self.push_cause(cause.summary());
@@ -155,19 +156,19 @@ impl Error {
         self
     }
 
-    /// Adds what is known of it. The first fact of a type counts: it is the one nearest to the cause.
+    /// Adds a fact. The first fact of a type counts, because it is nearest to the cause.
     #[must_use]
     pub fn with(mut self, fact: impl Fact) -> Self {
         self.facts.push(Arc::new(fact));
         self
     }
 
-    /// What is known of it.
+    /// The first fact of this type.
     pub fn fact<T: Fact>(&self) -> Option<&T> {
         self.facts().next()
     }
 
-    /// All that is known of it of one type, the nearest to the cause first.
+    /// All facts of one type, the nearest to the cause first.
     pub fn facts<T: Fact>(&self) -> impl Iterator<Item = &T> {
         self.facts.iter().filter_map(|fact| {
             let fact: &dyn Any = fact.as_ref();
@@ -175,19 +176,19 @@ impl Error {
         })
     }
 
-    /// Says that this is why the work is stopped: then what comes of it need not be explained by it.
+    /// Marks this error as the reason for which the work is stopped, so that [`Stopped`] does not explain it by itself.
     #[must_use]
     pub fn that_stops(self) -> Self {
         let reason = self.summary();
         self.with(Stopped { reason })
     }
 
-    /// Whether that is known of it.
+    /// Whether it has a fact of this type.
     pub fn is<T: Fact>(&self) -> bool {
         self.fact::<T>().is_some()
     }
 
-    /// Replaces a secret wherever it stands.
+    /// Replaces every occurrence of a secret.
     #[must_use]
     pub fn redact(mut self, secret: &str) -> Self {
         if !secret.is_empty() {
@@ -198,14 +199,14 @@ impl Error {
         self
     }
 
-    /// Says what to do next. The first hint given stays: it is the one nearest to the cause.
+    /// Sets the hint: what to do next. The first hint is kept, because it is nearest to the cause.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// Says something more to do, behind the hint that there is.
+    /// Appends advice to the hint.
     #[must_use]
     pub fn advise(mut self, advice: impl fmt::Display) -> Self {
         self.hint = Some(match self.hint {
@@ -215,7 +216,7 @@ impl Error {
         self
     }
 
-    /// Says something to do before what the hint says.
+    /// Puts advice in front of the hint.
     #[must_use]
     pub fn advise_first(mut self, advice: impl fmt::Display) -> Self {
         self.hint = Some(match self.hint {
@@ -246,7 +247,7 @@ impl Error {
         self
     }
 
-    /// Says that the cause passes by itself. What was said first stays.
+    /// Marks the cause as temporary. The first value set is kept.
     #[must_use]
     pub fn passes(mut self, passing: Passing) -> Self {
         self.passing.get_or_insert(passing);
@@ -258,7 +259,7 @@ impl Error {
         self.passing
     }
 
-    /// What it means for the exit code.
+    /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
     }
@@ -287,7 +288,7 @@ impl Error {
         text
     }
 
-    /// The first line of the message and its causes, for a line about something that goes on.
+    /// The first line of the message and its causes, for a progress line.
     pub(crate) fn first_line(&self) -> String {
         self.summary().lines().next().unwrap_or_default().to_owned()
     }

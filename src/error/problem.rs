@@ -1,4 +1,4 @@
-//! What is wrong, and what to do about it, as it is recorded and shown later.
+//! A problem and its hint, as they are recorded and shown later.
 
 use std::fmt;
 
@@ -6,10 +6,10 @@ use serde::{Serialize, Serializer};
 
 use super::Error;
 
-/// How the two parts are put into one text.
+/// The separator of the two parts in one text.
 const ARROW: &str = "\n  → ";
 
-/// What is wrong, and what to do about it.
+/// A problem, and what to do about it.
 ///
 /// In JSON, and in the history, it is one text with an arrow between the two.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -21,19 +21,19 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem of which nothing more is known.
+    /// A problem without a hint.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), hint: None }
     }
 
-    /// Says what to do next.
+    /// Sets the hint: what to do next.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// One that was recorded as one text. The only place that takes such a text apart.
+    /// A problem that was recorded as one text. Only this function splits it.
     pub(crate) fn recorded(text: &str) -> Self {
         match text.split_once(ARROW) {
             Some((text, hint)) => Self::new(text).hint(hint),

@@ -1,4 +1,4 @@
-//! Files of our own: written in one step, private, and owned by whom their folder belongs to.
+//! Files of our own: written atomically, private, and owned by the owner of their directory.
 
 pub(crate) mod owner;
 mod write;

@@ -1,5 +1,5 @@
-//! What root writes belongs to whom the folder belongs: an operator who types a command as root must not leave files
-//! behind that the service, which runs as a user of its own, can then neither read nor replace.
+//! A file that root writes gets the owner of its directory. Otherwise a command run as root would leave files that the
+//! service, which runs as a user of its own, can neither read nor replace.
 
 use std::{
     fs,
@@ -18,12 +18,12 @@ use rustix::{
     io::Errno,
 };
 
-/// Gives an open file to the owner of its folder, if this process is root and the folder is another user's. Does
+/// Gives an open file to the owner of its directory, if this process is root and the directory is another user's. Does
 /// nothing otherwise.
 ///
 /// # Errors
-/// The owner cannot be asked for or changed. File systems that decide about owners themselves, such as a share that maps
-/// root to nobody, refuse the change; that is no error: it is not us who could do better there.
+/// The owner cannot be read or changed. File systems that assign owners themselves, such as a share that maps root to
+/// nobody, refuse the change. This is not an error.
 pub(crate) fn adopt(file: impl AsFd, folder: impl AsFd) -> io::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
@@ -32,7 +32,7 @@ pub(crate) fn adopt(file: impl AsFd, folder: impl AsFd) -> io::Result<()> {
     if above.st_uid == 0 || (own.st_uid, own.st_gid) == (above.st_uid, above.st_gid) {
         return Ok(());
     }
-    // A second name of somebody's file is not ours to give away.
+    // A hard link to another user's file must not change its owner.
     if FileType::from_raw_mode(own.st_mode).is_file() && own.st_nlink > 1 {
         return Ok(());
     }
@@ -42,7 +42,7 @@ pub(crate) fn adopt(file: impl AsFd, folder: impl AsFd) -> io::Result<()> {
     }
 }
 
-/// [`adopt`] by path; for a file or folder that was just created.
+/// [`adopt`] by path; for a file or directory that was just created.
 ///
 /// # Errors
 /// As there, and if one of them cannot be opened.
@@ -54,7 +54,7 @@ pub(crate) fn adopt_path(path: &Path) -> io::Result<()> {
     adopt(open_itself(path)?, std::fs::File::open(folder)?)
 }
 
-/// Opens what is at a path, unless it is a symbolic link: who may write to a folder must not lead root elsewhere.
+/// Opens a path unless it is a symbolic link: a user who may write to the directory must not redirect root to another file.
 fn open_itself(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
 }
@@ -64,13 +64,13 @@ pub(crate) fn no_links() -> i32 {
     i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
-/// Creates a folder and those above it that are missing, for their owner alone whatever the umask. As root they belong to
-/// the owner of the folder that they are created in; where that is root as well, to `service`, the user of the services,
-/// if there is one: root needs no folder of its own to read and write there.
+/// Creates a directory and its missing parents, with access for their owner alone, independent of the umask. If root creates
+/// them, they belong to the owner of the parent directory; if that is root as well, to `service`, the user of the services, if
+/// it exists: root can read and write there regardless of the owner.
 ///
 /// # Errors
 /// One of them cannot be created or given away.
-pub(crate) fn create_folder(path: &Path, service: Option<&Account>) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path, service: Option<&Account>) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut at = Some(path);
     while let Some(folder) = at.filter(|folder| !folder.as_os_str().is_empty() && !folder.exists()) {
@@ -80,7 +80,7 @@ pub(crate) fn create_folder(path: &Path, service: Option<&Account>) -> io::Resul
     for folder in missing.into_iter().rev() {
         match fs::DirBuilder::new().mode(0o700).create(&folder) {
             Ok(()) => {}
-            // Somebody was faster.
+            // Another process created it first.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             Err(error) => return Err(error),
         }
@@ -89,11 +89,11 @@ pub(crate) fn create_folder(path: &Path, service: Option<&Account>) -> io::Resul
             give(&folder, service)?;
         }
     }
-    // A link that leads nowhere, or a file: looked at by whoever opens it.
+    // A dangling link, or a file: opening it reports the error.
     Ok(())
 }
 
-/// Gives a new folder of root's to somebody; storages that decide about owners themselves keep theirs.
+/// Changes the owner of a new directory. Storages that assign owners themselves keep theirs.
 fn give(folder: &Path, to: &Account) -> io::Result<()> {
     let file = open_itself(folder)?;
     if fstat(&file)?.st_uid != 0 {
@@ -119,7 +119,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// The user of this name, running with this group. `getent` and `id` ask everything that logins ask.
+    /// The user of this name, running with this group. `getent` and `id` use all sources that logins use.
     pub(crate) fn find(user: &str, group: &str) -> Option<Self> {
         let uid = number(&said("getent", &["passwd", "--", user])?)?;
         let gid = number(&said("getent", &["group", "--", group])?)?;
@@ -129,8 +129,8 @@ impl Account {
         Some(Self { name: user.to_owned(), uid, gid, groups })
     }
 
-    /// Why the user may not read a file, or look into a folder, as far as owners and modes tell: the first thing on the
-    /// way that stops it. Access lists are not looked at.
+    /// The first part of the path whose owner and mode keep the user from reading a file or listing a directory. Access control
+    /// lists are not considered.
     pub(crate) fn stopped_at(&self, path: &Path) -> Option<PathBuf> {
         self.stopped(path, 0o5, 0o4)
     }
@@ -172,7 +172,7 @@ fn number(line: &str) -> Option<u32> {
     line.split(':').nth(2)?.trim().parse().ok()
 }
 
-/// What a program says that succeeds.
+/// The output of a program, if it succeeds.
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -186,20 +186,20 @@ fn user_name(uid: u32) -> String {
     name.map_or_else(|| format!("the user with number {uid}"), str::to_owned)
 }
 
-/// Whether hints are for root, who looks as the services' user at what that user may do.
+/// Whether hints are for root, while this process runs as the services' user to test what that user may do.
 static FOR_ROOT: AtomicBool = AtomicBool::new(false);
 
-/// From now on hints say what root does for the user that this process runs as.
+/// From now on, hints name the commands that root runs for the user of this process.
 pub(crate) fn advise_root() {
     FOR_ROOT.store(true, Ordering::Relaxed);
 }
 
-/// What to do about a path that may not be read; nothing if permissions are not the reason.
+/// The hint for a path that cannot be read; `None` if permissions are not the reason.
 pub(crate) fn reading_hint(path: &Path, error: &io::Error) -> Option<String> {
     hint(path, error, "read")
 }
 
-/// What to do about a path that may not be written to; nothing if permissions are not the reason.
+/// The hint for a path that cannot be written to; `None` if permissions are not the reason.
 pub(crate) fn writing_hint(path: &Path, error: &io::Error) -> Option<String> {
     hint(path, error, "write to")
 }
@@ -210,12 +210,12 @@ fn hint(path: &Path, error: &io::Error, doing: &str) -> Option<String> {
     }
     let me = rustix::process::geteuid();
     if me.is_root() {
-        // A network file system that maps root to nobody, or a service without the capability to pass over modes.
+        // A network file system that maps root to nobody, or a service without CAP_DAC_OVERRIDE.
         return Some(format!(
-            "root may not {doing} it here: see the owner, the mode and the options of the mount"
+            "root may not {doing} it here: check the owner, the mode and the mount options"
         ));
     }
-    // Of what lies behind a closed folder nothing can be asked: the folder's owner is the one to be.
+    // Nothing can be read below a closed directory, so the directory's owner counts.
     let there = path.ancestors().find_map(|part| fs::metadata(part).ok().map(|stat| (part, stat)));
     let owner = there.map(|(part, stat)| (part, stat.uid())).filter(|(_, uid)| *uid != me.as_raw());
     let me = user_name(me.as_raw());
@@ -232,7 +232,7 @@ fn hint(path: &Path, error: &io::Error, doing: &str) -> Option<String> {
     }
     // Terminals of a desktop have the variable as well.
     if std::env::var_os("INVOCATION_ID").is_some() && !io::stdin().is_terminal() {
-        // A service of systemd: nobody is there who could run it as somebody else.
+        // A systemd service: it cannot be run as another user.
         return Some(match owner {
             Some((part, uid)) => {
                 let (part, owner) = (part.display(), user_name(uid));
@@ -295,8 +295,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = Account { name: "backup".to_owned(), uid: 4711, gid: 4712, groups: vec![4712] };
         let deep = dir.path().join("new/deep");
-        create_folder(&deep, Some(&service)).unwrap();
-        create_folder(&deep, Some(&service)).unwrap();
+        create_directory(&deep, Some(&service)).unwrap();
+        create_directory(&deep, Some(&service)).unwrap();
         for folder in [&deep, &dir.path().join("new")] {
             let stat = fs::metadata(folder).unwrap();
             assert_eq!(stat.mode() & 0o777, 0o700);

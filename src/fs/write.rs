@@ -1,4 +1,4 @@
-//! Writing a result to where an operator names: into a file in one step, or into what is no file, such as a pipe or a device.
+//! Writing a result to a path: a regular file is replaced atomically; a pipe or a device is written to.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -20,17 +20,17 @@ use crate::error::{Error, Result};
 const READER: Duration = Duration::from_secs(10);
 /// Time between two attempts to open it.
 const PAUSE: Duration = Duration::from_millis(50);
-/// As many symbolic links as the kernel follows.
+/// The number of symbolic links that the kernel follows.
 const LINKS: usize = 40;
 
-/// Writes a text to where `path` leads. A regular file is replaced in one step: readers find the old text or the new one.
-/// Symbolic links are followed. What is no regular file, such as a pipe or a device, is written into.
+/// Writes a text to `path`. A regular file is replaced atomically: readers find the old text or the new one. Symbolic links
+/// are followed. Anything else, such as a pipe or a device, is written to.
 ///
 /// # Errors
 /// It is a directory (exit code 2), or cannot be written.
 pub fn write_to(path: &Path, text: &str) -> Result<()> {
     let failed = |error: &io::Error| cannot(path, error);
-    // What the shell has opened for this process: to replace what it leads to would take that away from the shell.
+    // A file that the shell has opened for this process: replacing it would leave the shell with the old file.
     let is_open =
         ["/dev/fd", "/dev/stdout", "/dev/stderr", "/proc"].iter().any(|place| path.starts_with(place));
     match fs::metadata(path) {
@@ -57,9 +57,9 @@ fn cannot(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::NotFound if !folder.exists() => {
             format!("create the directory first: mkdir -p {}", folder.display())
         }
-        io::ErrorKind::NotFound => "it is a symbolic link that leads nowhere: correct the link".to_owned(),
+        io::ErrorKind::NotFound => "it is a dangling symbolic link: correct the link".to_owned(),
         _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
-            "nobody reads from it: start the reader first".to_owned()
+            "the pipe has no reader: start the reader first".to_owned()
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free some space, or name a file elsewhere".to_owned()
@@ -74,7 +74,7 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The file that a path leads to, which need not exist.
+/// The file to which a path resolves. It need not exist.
 fn target(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
@@ -82,7 +82,7 @@ fn target(path: &Path) -> io::Result<PathBuf> {
             Ok(found) if found.is_symlink() => found,
             _ => return Ok(path),
         };
-        // A service's user that may write to the directory must not lead root to another file.
+        // A service's user who may write to the directory must not redirect root to another file.
         if rustix::process::geteuid().is_root() && found.uid() != 0 {
             let theirs = fs::metadata(&path).is_ok_and(|file| file.uid() == found.uid());
             if !theirs {
@@ -97,10 +97,10 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     Err(Errno::LOOP.into())
 }
 
-/// Writes a file in one step: readers find the old text or the new one. All users may read it, so it must hold no secret.
+/// Writes a file atomically: readers find the old text or the new one. All users may read it, so it must not contain secrets.
 ///
 /// # Errors
-/// The folder cannot be written.
+/// The directory cannot be written to.
 pub(crate) fn write_atomically(path: &Path, text: &str) -> Result<()> {
     replace(path, text, None)
         .map_err(|error| Error::failed(format!("cannot write {}", path.display())).because(&error))
@@ -136,10 +136,10 @@ fn replace(path: &Path, text: &str, before: Option<&Metadata>) -> io::Result<()>
     })
 }
 
-/// Gives a file the mode of the one that it replaces, and as root also its owner.
+/// Gives a file the mode of the file that it replaces and, if run by root, its owner.
 fn keep(file: &File, before: &fs::Metadata) -> io::Result<()> {
     if rustix::process::geteuid().is_root() && before.uid() != 0 {
-        // Storages that decide about owners themselves refuse it.
+        // Storages that assign owners themselves refuse it.
         let _ = std::os::unix::fs::fchown(file, Some(before.uid()), Some(before.gid()));
     }
     match file.set_permissions(Permissions::from_mode(before.mode() & 0o777)) {
@@ -148,12 +148,12 @@ fn keep(file: &File, before: &fs::Metadata) -> io::Result<()> {
     }
 }
 
-/// Writes into what is there.
+/// Writes to an existing pipe or device.
 fn write_into(path: &Path, bytes: &[u8], is_pipe: bool) -> io::Result<()> {
     let until = Instant::now() + READER;
     let open = || {
         let mut options = OpenOptions::new();
-        // A pipe without a reader would be waited for without an end.
+        // Without this, opening a pipe that has no reader would block forever.
         options.append(true).custom_flags(if is_pipe { nonblock() } else { 0 });
         options.open(path)
     };
@@ -173,7 +173,7 @@ fn write_into(path: &Path, bytes: &[u8], is_pipe: bool) -> io::Result<()> {
         fcntl_setfl(&file, OFlags::empty())?;
     }
     match file.write_all(bytes) {
-        // The reader may stop when it has seen enough.
+        // A reader may stop early.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
     }

@@ -1,34 +1,14 @@
 //! Opens a history: selects the file, sets a damaged one aside, and excludes other processes meanwhile.
 
-use std::{
-    fs::{self, File},
-    io,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::{fs::{self, File}, io, os::unix::fs::{DirBuilderExt, MetadataExt}, path::{Path, PathBuf}};
 
 use jiff::Zoned;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
-use super::{
-    History, RUNNING, damage,
-    database::{failed, failed_at, is_damage, prepare, set_aside},
-    files::{ENTRY, Found, List},
-    home::Home,
-    schema,
-};
-use crate::{
-    config::Config,
-    error::{Error, Kind, Result},
-    fs::{
-        owner::{self, Account},
-        private_file,
-    },
-    repository::Repository,
-    settings::place_of,
-};
+use crate::{config::Config, error::{Error, Kind, Result}, fs::{owner::{self, Account}, private_file}, repository::Repository, settings::place_of};
+use super::{History, RUNNING, damage, database::{failed, failed_at, is_damage, prepare, set_aside}, files::{ENTRY, Found, List}, home::Home, schema};
 
 /// How the history was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,7 +233,7 @@ fn create_state_dir(config: &Config) {
     }
     let service = Account::find(&config.systemd.user, &config.systemd.group);
     // Opening the history reports why it cannot be created.
-    let _ = owner::create_folder(&config.state_dir, service.as_ref());
+    let _ = owner::create_directory(&config.state_dir, service.as_ref());
 }
 
 /// Creates the directory and takes the lock that serialises opening histories there.

@@ -1,4 +1,4 @@
-//! Lines on stderr: written beside progress bars, and with priorities where the journal reads them.
+//! Lines on stderr: printed without breaking progress bars, and with priorities if stderr is connected to the journal.
 
 use std::{
     io::{self, Write},
@@ -10,21 +10,21 @@ use parking_lot::RwLock;
 
 use super::printable;
 
-/// How important a line is. The journal shows lines of a priority and above, as in `journalctl -p err`.
+/// The priority of a line. `journalctl -p err` shows lines of a priority and above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
     /// Something failed.
     Error,
-    /// Somebody should look at something.
+    /// Something needs attention.
     Warning,
-    /// What is done.
+    /// Progress.
     Info,
-    /// Details of what is done.
+    /// Details of the progress.
     Debug,
 }
 
 impl Priority {
-    /// What systemd takes for the priority of a line that begins with it: sd-daemon(3).
+    /// The prefix by which systemd recognizes the priority of a line: sd-daemon(3).
     fn prefix(self) -> &'static str {
         match self {
             Self::Error => "<3>",
@@ -34,7 +34,7 @@ impl Priority {
         }
     }
 
-    /// That of a notice: the texts for people that begin with `warning:` are warnings.
+    /// The priority of a notice: texts that begin with `warning:` are warnings.
     pub(super) fn of_notice(text: &str) -> Self {
         if text.starts_with("warning:") { Self::Warning } else { Self::Info }
     }
@@ -45,14 +45,14 @@ pub(crate) type BesideBars = dyn Fn(&mut dyn FnMut()) + Send + Sync;
 
 static BARS: RwLock<Option<Arc<BesideBars>>> = RwLock::new(None);
 
-/// From now on lines are printed through `beside`, so that they do not tear the bars that are drawn; directly if it is none.
+/// From now on, lines are printed through `beside`, so that they do not break progress bars; with `None`, directly.
 pub(crate) fn draws_bars(beside: Option<Arc<BesideBars>>) {
     *BARS.write() = beside;
 }
 
-/// Writes a message to stderr, beside the bars that are drawn.
+/// Writes a message to stderr without breaking progress bars.
 pub(crate) fn say(priority: Priority, message: &str) {
-    // Not held while printing: what prints may take long.
+    // The lock is not held while printing, which may take long.
     let beside = BARS.read().clone();
     match beside {
         Some(beside) => beside(&mut || say_directly(priority, message)),
@@ -60,13 +60,13 @@ pub(crate) fn say(priority: Priority, message: &str) {
     }
 }
 
-/// Writes a message to stderr, whatever is drawn there. If stderr is closed there is nobody to tell.
+/// Writes a message to stderr directly, even over progress bars. If stderr is closed, the message is dropped.
 pub(crate) fn say_directly(priority: Priority, message: &str) {
     let text = lines(priority, &printable(message), is_journal());
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// The message as it is written; for the journal each of its lines begins with the priority.
+/// The message as it is written; for the journal, each line begins with the priority.
 fn lines(priority: Priority, message: &str, journal: bool) -> String {
     if !journal {
         return format!("{message}\n");
@@ -74,15 +74,15 @@ fn lines(priority: Priority, message: &str, journal: bool) -> String {
     message.split('\n').map(|line| format!("{}{line}\n", priority.prefix())).collect()
 }
 
-/// Whether stderr leads to the journal.
+/// Whether stderr is connected to the journal.
 fn is_journal() -> bool {
     static JOURNAL: OnceLock<bool> = OnceLock::new();
     *JOURNAL
         .get_or_init(|| std::env::var("JOURNAL_STREAM").is_ok_and(|stream| is_stream(&stream, io::stderr())))
 }
 
-/// Whether `stream`, `DEVICE:INODE` as in `JOURNAL_STREAM`, names what `file` is. The variable is inherited also by programs whose
-/// stderr leads elsewhere.
+/// Whether `stream`, `DEVICE:INODE` as in `JOURNAL_STREAM`, identifies `file`. Programs with another stderr inherit the variable
+/// too.
 fn is_stream(stream: &str, file: impl AsFd) -> bool {
     let Some((device, inode)) = stream.split_once(':') else { return false };
     rustix::fs::fstat(file)

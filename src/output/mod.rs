@@ -1,4 +1,4 @@
-//! What commands print: results on stdout as text or JSON, everything else on stderr.
+//! Output of commands: results on stdout as text or JSON, everything else on stderr.
 
 pub(crate) mod lines;
 mod screen;
@@ -18,7 +18,7 @@ pub use self::{
 };
 use crate::error::{Error, Result};
 
-/// Prints for one invocation.
+/// The printer of one invocation.
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     json: bool,
@@ -31,12 +31,12 @@ impl Printer {
         Self { json, verbose }
     }
 
-    /// Was JSON asked for?
+    /// Whether JSON is requested.
     pub fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints a result, as text unless JSON was asked for.
+    /// Prints a result, as text unless JSON is requested.
     pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         if self.json {
             let json =
@@ -46,7 +46,7 @@ impl Printer {
         self.text(&text())
     }
 
-    /// Prints a text that is the result, whatever form was asked for.
+    /// Prints a text that is the result, with or without JSON.
     pub fn text(&self, text: &str) -> Result<()> {
         let mut output = text.to_owned();
         if !output.is_empty() && !output.ends_with('\n') {
@@ -54,30 +54,30 @@ impl Printer {
         }
         let mut stdout = io::stdout().lock();
         match stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()) {
-            // Who reads our output may stop when they have seen enough.
+            // The reader of our output may stop early.
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => other.map_err(|e| Error::failed("cannot print").because(&e)),
         }
     }
 
-    /// Says something that is no result.
+    /// Prints a message that is not a result.
     pub fn notice(&self, message: &str) {
         say(Priority::of_notice(message), message);
     }
 
-    /// Says something that is no result and has another priority than a notice.
+    /// Prints a message that is not a result, with this priority.
     pub(crate) fn say(&self, priority: Priority, message: &str) {
         say(priority, message);
     }
 
-    /// Says something that only `-v` asks for.
+    /// Prints a message that is shown with `-v` only.
     pub fn detail(&self, message: &str) {
         if self.verbose {
             say(Priority::Info, message);
         }
     }
 
-    /// Says what went wrong. With JSON the error is a document on stderr as well.
+    /// Prints an error. With JSON, it is a JSON document on stderr.
     pub fn error(&self, error: &Error) {
         if self.json {
             let document = serde_json::json!({"error": error.summary(), "hint": error.hint_text()});
@@ -88,8 +88,8 @@ impl Printer {
     }
 }
 
-/// The text with those characters made visible that are none: controls, what turns the direction of the text around it, and what takes no
-/// room. Names come from servers. They must not steer the terminal, and two that differ must not look the same.
+/// The text with invisible characters escaped: control characters, direction overrides and characters without width. Names come
+/// from servers: they must not control the terminal, and two different names must not look the same.
 pub fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -100,14 +100,14 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character shows nothing by itself: marks and overrides of direction, joiners, spaces without width, separators of lines, tags.
+/// Whether a character is invisible: direction marks and overrides, joiners, zero-width spaces, line separators, tags.
 fn is_unseen(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A name in one line: line breaks too are made visible.
+/// A name on one line: line breaks are escaped as well.
 pub fn name(text: &str) -> String {
     printable(text).replace('\n', "\\n")
 }
@@ -118,7 +118,7 @@ pub fn count(number: impl TryInto<u64>, one: &str) -> String {
     format!("{number} {}", plural(number, one))
 }
 
-/// A noun in the form that fits the number.
+/// The singular or plural of a noun.
 pub fn plural(number: impl TryInto<u64>, one: &str) -> String {
     let number = number.try_into().unwrap_or(u64::MAX);
     // A `y` after a vowel stays: days, but entries.

@@ -1,30 +1,30 @@
-//! What the terminal is like that results are printed on: its width, and whether it shows colours and characters beyond ASCII.
+//! The terminal for results: its width, and whether it shows colours and non-ASCII characters.
 
 use std::io::{IsTerminal, stdout};
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// The width of a terminal that does not say it.
+/// The width assumed for a terminal that does not report one.
 const COLUMNS: usize = 80;
-/// No terminal is narrower than this; one that says so is not believed.
+/// The least width: a terminal that reports less is not believed.
 const NARROWEST: usize = 20;
 
-/// How results are to look. What is piped, or written to a file, is never shortened, wrapped or coloured.
+/// The layout of results. Output to a pipe or a file is never shortened, wrapped or coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Screen {
     /// Columns of the terminal; none if it is no terminal.
     pub columns: Option<usize>,
-    /// With colours. They never say anything that the words do not.
+    /// With colours. They carry no information that the text lacks.
     pub colour: bool,
-    /// With characters beyond ASCII.
+    /// With non-ASCII characters.
     pub unicode: bool,
 }
 
 impl Screen {
-    /// Of a file or a pipe, in UTF-8.
+    /// For a file or a pipe, in UTF-8.
     pub const PLAIN: Self = Self { columns: None, colour: false, unicode: true };
 
-    /// Where stdout leads.
+    /// For stdout.
     pub fn of_stdout() -> Self {
         let terminal = stdout().is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
@@ -37,12 +37,12 @@ impl Screen {
         }
     }
 
-    /// What stands for what was left out.
+    /// The mark for omitted text.
     fn ellipsis(&self) -> &'static str {
         if self.unicode { "…" } else { "..." }
     }
 
-    /// A text in at most so many columns: its middle is left out, as names differ at their ends.
+    /// A text in at most `columns` columns: the middle is omitted, because names differ at their ends.
     pub fn shortened(&self, text: &str, columns: usize) -> String {
         let ellipsis = self.ellipsis();
         if width(text) <= columns || columns <= width(ellipsis) {
@@ -55,8 +55,8 @@ impl Screen {
         format!("{head}{ellipsis}{tail}")
     }
 
-    /// Lines of a text that begins at column `begin`, the further ones set in by `hang`. Commands between backticks stay in one piece, so that
-    /// they can be copied.
+    /// Wraps a text that begins at column `begin`; further lines are indented by `hang`. Commands between backticks are not broken, so
+    /// that they can be copied.
     pub fn wrapped(&self, text: &str, begin: usize, hang: usize) -> String {
         let Some(columns) = self.columns else { return text.to_owned() };
         let mut lines = String::new();
@@ -79,7 +79,7 @@ impl Screen {
     }
 }
 
-/// Columns that a text takes on a terminal: two for a character of East Asia, none for one that combines with the one before.
+/// Columns of a text on a terminal: two for a wide East Asian character, none for a combining character.
 pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)
 }
@@ -96,10 +96,10 @@ fn taken(chars: impl Iterator<Item = char>, columns: usize) -> String {
         .collect()
 }
 
-/// The words of a text; what stands between two backticks is one.
+/// The words of a text; a text between two backticks is one word.
 fn words(text: &str) -> Vec<&str> {
     let (mut words, mut begin, mut quoted) = (Vec::new(), 0, false);
-    // Without a second one, a backtick quotes nothing.
+    // A single backtick quotes nothing.
     let mut left = text.matches('`').count();
     for (at, c) in text.char_indices() {
         match c {

@@ -9,7 +9,7 @@ pub(crate) fn word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// A default for a variable that the reader may have set before.
+/// Sets a variable unless it is set already.
 pub(crate) fn unless_set(variable: &str, default: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,= ".contains(c);
     if default.chars().all(plain) {

@@ -1,40 +1,40 @@
-//! Lines of columns.
+//! Tables.
 
 use super::screen::{Screen, width};
 
-/// Between two columns.
+/// Columns between two cells.
 const GAP: usize = 2;
-/// Names are shortened down to so many columns, before a column that may be left out is.
+/// Names are shortened to this width before an optional column is omitted.
 const READABLE: usize = 20;
-/// And after that down to so many.
+/// After that, names are shortened to this width.
 const SHORTEST: usize = 8;
-/// What may stand before a heading.
+/// Signs before a heading.
 const SIGNS: [char; 4] = ['>', '!', '?', '~'];
 
 /// A column: its cells with the heading on top.
 struct Column {
     cells: Vec<String>,
-    /// Numbers are set right.
+    /// Numbers are right-aligned.
     right: bool,
-    /// Identifiers and times are useless when they are shortened.
+    /// Identifiers and times, which are never shortened.
     whole: bool,
-    /// It may be left out where the terminal is too narrow for names of a readable length.
+    /// Omitted if the terminal is too narrow for names of a readable length.
     spare: bool,
-    /// It is left out last, where the terminal is too narrow for the shortest names.
+    /// Omitted last, if the terminal is too narrow even for the shortest names.
     lesser: bool,
     width: usize,
 }
 
 impl Column {
-    /// The width down to which its cells may be shortened. Numbers, identifiers and times never are.
+    /// The least width of its cells. Numbers, identifiers and times are never shortened.
     fn least(&self, least: usize) -> usize {
         if self.right || self.whole { self.width } else { self.width.min(least) }
     }
 }
 
-/// Lines of columns. Signs before a heading say what the column is like: `>` numbers, set right; `!` identifiers or times. Both are never
-/// shortened. On a terminal that is narrower, columns with `?` are left out, the widest texts are shortened, and at last columns with `~`
-/// are left out.
+/// A table. A sign before a heading describes its column: `>` numbers, right-aligned; `!` identifiers or times. Neither is
+/// shortened. On a narrow terminal, columns with `?` are omitted, the widest texts are shortened, and at last columns with `~`
+/// are omitted.
 pub fn table(screen: &Screen, headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut columns: Vec<Column> =
         headings.iter().enumerate().map(|(number, heading)| column(heading, number, rows)).collect();

@@ -1,18 +1,18 @@
-//! The terminal that bars are drawn on, with a few columns at its right end left free.
+//! The terminal for progress bars, with a few columns at the right end left free.
 
 use std::io::{self, Write};
 
 use indicatif::TermLike;
 use parking_lot::{Mutex, MutexGuard};
 
-/// The terminal echoes `^C` behind the last bar. If that wrapped, the cursor would be a line further down than the bars are
-/// cleared from, and one of them would stay.
+/// The terminal echoes `^C` after the last bar. If that wrapped, the cursor would be one line too low when the bars are
+/// cleared, and one bar would stay.
 const FREE: u16 = 3;
-/// The size of a terminal that does not say it.
+/// The size assumed for a terminal that does not report one.
 const ROWS: u16 = 24;
 const COLUMNS: u16 = 80;
 
-/// stderr as a terminal. What is drawn appears at once, when a drawing is complete.
+/// stderr as a terminal. Output is buffered and written when a frame is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Terminal {
     drawn: Mutex<String>,
@@ -29,7 +29,7 @@ impl Terminal {
     }
 
     fn go(&self, steps: usize, direction: char) -> io::Result<()> {
-        // No steps would be taken for one.
+        // Terminals treat a count of 0 as 1.
         if steps == 0 { Ok(()) } else { self.draw(&format!("\u{1b}[{steps}{direction}")) }
     }
 }
@@ -40,7 +40,7 @@ fn size() -> (u16, u16) {
     size.map(|size| (size.ws_row, size.ws_col)).filter(|(_, columns)| *columns > 0).unwrap_or((ROWS, COLUMNS))
 }
 
-/// Columns for a bar on a terminal of so many.
+/// Columns for a bar on a terminal of this width.
 fn room(columns: u16) -> u16 {
     columns.saturating_sub(FREE).max(1)
 }

@@ -1,4 +1,4 @@
-//! Check: whether everything is there and what it should be.
+//! Check: whether all data of the repository is present and intact.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -6,8 +6,8 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    DamagedFile, Hosts, Incomplete, Repository, Subset, findings::Finding, keys, known::KnownBlobs,
-    maintenance::caught, needed::Depth, rustic_error, seal::hash,
+    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, keys,
+    known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
 };
 use crate::{
     error::{Error, Result},
@@ -15,20 +15,20 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// For so many items the command is given that removes incomplete snapshots.
+/// The command that removes incomplete snapshots is given for this many items at most.
 const COMMANDS: usize = 10;
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct CheckReport {
     /// Damage.
     pub errors: Vec<String>,
-    /// What is odd but harmless, such as packs that nothing refers to.
+    /// Harmless findings, such as unreferenced packs.
     pub warnings: Vec<String>,
-    /// Snapshots that need what is not there, of whichever program, oldest first.
+    /// Snapshots of any program with missing data, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Incomplete>,
-    /// What to do about the damage, in this order.
+    /// Steps against the damage, in this order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub advice: Vec<String>,
     /// Snapshots of this program.
@@ -43,7 +43,7 @@ pub struct CheckReport {
     /// Those whose content was read.
     #[serde(skip)]
     pub(crate) read: HashSet<Id>,
-    /// Those of them whose content is damaged: each is the last of `errors` once.
+    /// The damaged ones among them. Each has one entry at the end of `errors`.
     #[serde(skip)]
     pub(crate) damaged: Vec<Id>,
 }
@@ -68,14 +68,12 @@ impl Repository {
             damaged.iter().filter_map(|error| error.fact::<DamagedFile>()).map(|file| file.0).collect();
         let (unnamed, unreadable) = self.check_files(&mut report, &known_damaged, cancel)?;
         if unreadable {
-            // Nothing else can be said without the index.
-            report
-                .advise("`tik-backup repair index` writes the index anew from the packs; it removes no data");
+            // Nothing else can be checked without the index.
+            report.advise("`tik-backup repair index` rebuilds the index from the packs; it removes no data");
             return Ok(report);
         }
         if unnamed {
-            report
-                .advise("give the files their names back, or run `tik-backup repair index` for index files");
+            report.advise("rename the files as reported, or run `tik-backup repair index` for index files");
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         let lost = self.lost_index(&known, Depth::All, cancel)?;
@@ -83,18 +81,18 @@ impl Repository {
         if let Some(lost) = lost {
             report.errors.push(lost);
             report.advise(
-                "`tik-backup repair index` writes the index anew from the packs; until then remove no snapshot and run no prune",
+                "`tik-backup repair index` rebuilds the index from the packs; until then remove no snapshot and run no prune",
             );
         }
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
-            report.advise("run a backup: it stores again what is lost and what the sources still have");
+            report.advise("run a backup: it stores lost data again if the sources still have it");
         }
         self.check_structure(&mut report, is_lost)?;
         cancel.check()?;
-        // A lost index hides what is there: then nothing can be said of the snapshots.
+        // Without a complete index, nothing can be said about the snapshots.
         if !(is_lost || report.errors.is_empty()) {
             report.incomplete = self.incomplete(&known, cancel)?;
-            report.tell_incomplete(self.host());
+            report.add_incomplete(self.host());
         }
         let read = self.read_subset(subset, &packs, cancel)?;
         if !read.errors.is_empty() {
@@ -106,8 +104,8 @@ impl Repository {
         Ok(report)
     }
 
-    /// Compares the small files with their names, which are the SHA-256 of what is in them. Returns whether there are some
-    /// under wrong names, and whether an index file is damaged. What was found damaged before is not said again.
+    /// Compares the small files with their names, which are the SHA-256 of their content. Returns whether files have wrong
+    /// names, and whether an index file is damaged. Files in `known_damaged` are not reported again.
     fn check_files(
         &self,
         report: &mut CheckReport,
@@ -154,12 +152,12 @@ impl Repository {
         Ok((unnamed, unreadable))
     }
 
-    /// What the library says of index, packs and folders; `is_lost` if it is known that the index, or a part of it, is lost.
+    /// Adds the library's findings about index, packs and directories; `is_lost` if the index, or a part of it, is known to be lost.
     fn check_structure(&self, report: &mut CheckReport, is_lost: bool) -> Result<()> {
         let trees: BTreeSet<TreeId> =
             self.snapshot_files()?.into_iter().map(|snapshot| snapshot.tree).collect();
-        // The library only checks the structure: its way of reading packs ends the whole program when a tree is damaged and
-        // the machine is busy.
+        // The library only checks the structure: its reading of packs aborts the program if a tree is damaged and the machine is
+        // busy.
         let results = caught("cannot check the repository", || {
             self.inner.check_with_trees(CheckOptions::default(), trees.into_iter().collect())
         })?;
@@ -175,13 +173,13 @@ impl Repository {
             let packs = crate::output::count(unreferenced, "pack");
             let them = if unreferenced == 1 { "it" } else { "them" };
             let what = if report.errors.is_empty() {
-                format!("no snapshot needs {them}, and `tik-backup prune` removes what is left over")
+                format!("no snapshot needs {them}, and `tik-backup prune` removes unused packs")
             } else {
-                // Where something is damaged, what snapshots need is not known for sure.
-                format!("or of a part of the index that is lost: `tik-backup repair index` lists {them}")
+                // With damage, it is not known for certain what snapshots need.
+                format!("or from a lost part of the index: `tik-backup repair index` lists {them}")
             };
             report.warnings.push(format!(
-                "{packs} in no index file: of a run that is at work or was interrupted; {what}"
+                "{packs} in no index file, from a run that is in progress or was interrupted; {what}"
             ));
         }
         Ok(())
@@ -193,24 +191,24 @@ impl CheckReport {
         self.advice.push(what.to_owned());
     }
 
-    /// Says what to do about incomplete snapshots; `own` is the host of the configuration.
-    fn tell_incomplete(&mut self, own: &str) {
+    /// Adds the error and the advice about incomplete snapshots; `own` is the host of the configuration.
+    fn add_incomplete(&mut self, own: &str) {
         let number = self.incomplete.len();
         if number == 0 {
             return;
         }
         let (are, they) = if number == 1 { ("is", "it needs") } else { ("are", "they need") };
         let snapshots = crate::output::count(number, "snapshot");
-        self.errors.push(format!("{snapshots} {are} incomplete: not all that {they} is there"));
+        self.errors.push(format!("{snapshots} {are} incomplete: data that {they} is missing"));
         let commands = removing(&self.incomplete, own);
         self.advice.push(format!(
-            "if `tik-backup check` still calls snapshots incomplete after a backup, they stay so: what they lack is lost. \
-             Remove them, or keep them for what is left in them: {}",
+            "if `tik-backup check` still calls snapshots incomplete after a backup, their missing data is lost. \
+             Remove them, or keep them for the data that they still have: {}",
             commands.join("; ")
         ));
     }
 
-    /// What is damaged beside the content of packs, in a sentence.
+    /// The damage other than the content of packs, in one sentence.
     pub(crate) fn structure_damage(&self) -> Option<String> {
         let number = self.errors.len().saturating_sub(self.damaged.len());
         let first = self.errors.first().filter(|_| number > 0)?;
@@ -223,12 +221,12 @@ impl CheckReport {
         Some(format!("the repository is damaged, as `tik-backup check` has found: {what}"))
     }
 
-    /// Ids of the packs whose content was read and is damaged.
+    /// Ids of packs whose content was read and is damaged.
     pub(crate) fn damaged_packs(&self) -> impl Iterator<Item = String> {
         self.damaged.iter().map(|id| id.to_hex().as_str().to_owned())
     }
 
-    /// Whether a pack that was damaged is still there and was not read.
+    /// Whether a damaged pack still exists and was not read by this check.
     pub(crate) fn may_still_be_damaged(&self, pack: &str) -> bool {
         let Ok(id) = pack.parse::<Id>() else { return false };
         self.there.contains(&id) && !self.read.contains(&id)

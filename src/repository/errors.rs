@@ -1,11 +1,11 @@
-//! Errors of `rustic_core` in words of ours.
+//! Converts errors of `rustic_core`.
 
 use rustic_core::RusticError;
 
 use super::{remote, storage};
 use crate::error::{Error, Passing};
 
-/// An error of `rustic_core` in our words: its long form has guidance for another program's users.
+/// Converts an error of `rustic_core`: its long form has guidance for users of another program.
 #[allow(clippy::boxed_local)] // that is how the library hands its errors out
 pub(super) fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
     let text = error.display_log();
@@ -30,7 +30,7 @@ pub(super) fn rustic_error(doing: &str, error: Box<RusticError>) -> Error {
     }
 }
 
-/// What is worth reading in a text of `rustic_core`: neither headings nor links nor backtraces.
+/// The relevant lines of a text of `rustic_core`, without headings, links and backtraces.
 pub(super) fn brief(text: &str) -> String {
     let mut lines: Vec<&str> = Vec::new();
     for line in text.lines().map(str::trim) {

@@ -1,4 +1,4 @@
-//! What the library's check has found, as types of ours. The one place that reads its findings.
+//! The findings of the library's check, as types of ours. Only this module reads them.
 
 use std::fmt;
 
@@ -7,23 +7,23 @@ use super::errors::brief;
 /// A finding.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Finding {
-    /// A pack stands in no index file: of a run that is at work or was interrupted.
+    /// A pack is in no index file: it is from a run that is in progress or was interrupted.
     NotInIndex,
-    /// Something is damaged.
+    /// Damage.
     Damage(String),
-    /// Something is odd but harmless.
+    /// A harmless finding.
     Odd(String),
 }
 
 impl Finding {
-    /// Reads one. The library keeps the types of its levels and findings to itself; their debug forms are their names.
+    /// Converts a finding. The library's types of levels and findings are private; their debug forms are their names.
     pub(super) fn read(level: &impl fmt::Debug, finding: &(impl fmt::Debug + fmt::Display)) -> Self {
         let debug = format!("{finding:?}");
         let (name, fields) = debug.split_once([' ', '{', '(']).unwrap_or((&debug, ""));
         if ["PackNotReferenced", "HotPackNotReferenced"].contains(&name) {
             return Self::NotInIndex;
         }
-        // What a two-phase prune has marked is needed by nobody, and the index need not know what is in it.
+        // Packs marked by a two-phase prune are unused, and the index need not list their content.
         let of_pack =
             ["PackSizeMismatchIndex", "HotPackSizeMismatchIndex", "NoPack", "NoHotPack"].contains(&name);
         let marked = of_pack && fields.contains("to_delete: true");

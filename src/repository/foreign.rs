@@ -1,4 +1,4 @@
-//! What to do where only other hosts have what is asked for.
+//! Hints for requests that only other hosts' snapshots match.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,11 +8,11 @@ use crate::{
     output::{self, shell::word},
 };
 
-/// A host whose newest snapshot is younger than this is taken for one that lives.
+/// A host whose newest snapshot is younger than this is considered active.
 const ALIVE: SignedDuration = SignedDuration::from_hours(48);
 
-/// What to do where only other hosts have what was asked for: `theirs`, which is not empty. `keeps_name` if it makes no sense
-/// that this host takes over the name of one of them; a host that backs up nothing never does.
+/// The hint for a request that only other hosts (`theirs`, not empty) match. With `keeps_name`, it does not suggest that this host
+/// uses the name of one of them; nor does it for a host that backs up nothing.
 pub(crate) fn foreign_hint(
     config: &Config,
     command: &str,
@@ -80,6 +80,6 @@ fn ago(share: &HostShare) -> String {
 /// The option that names a host, for a shell.
 pub(crate) fn host_option(host: &str) -> String {
     let shown = word(&output::name(host));
-    // What begins with a dash would be another option.
+    // A name with a leading dash would be parsed as an option.
     if host.starts_with('-') { format!("--host={shown}") } else { format!("--host {shown}") }
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Passing, Result};
 /// File system type of an automount point on which nothing is mounted yet.
 const AUTOFS_MAGIC: i64 = 0x0187;
 
-/// Which directory on which file system a handle leads to.
+/// Identifies the directory and the file system of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
@@ -46,7 +46,7 @@ impl Identity {
         .hint("set `repository.mount` to the mount point that holds `repository.location`"))
     }
 
-    /// Fails unless `path` still leads to this directory, and `mount` is still mounted.
+    /// Fails unless `path` still resolves to this directory, and `mount` is still mounted.
     pub(super) fn require_same(self, path: &Path, mount: Option<&Path>) -> Result<()> {
         if let Some(mount) = mount {
             require_mounted(mount, path)?;
@@ -64,7 +64,7 @@ impl Identity {
 
 /// Fails unless a file system is mounted at `mount` and `location` lies below it.
 pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
-    // Looking inside makes an automount happen. It comes first, and once: a storage that refuses is asked no more often.
+    // Reading it triggers an automount. It is done first, and only once: a storage that refuses is not asked again.
     let inside = mount.join(".");
     let refused = |e| marked(not_mounted(mount).because(&io::Error::from(e)), e);
     let stat = rfs::stat(&inside).map_err(refused)?;
@@ -86,7 +86,7 @@ pub(super) fn require_mounted(mount: &Path, location: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The path with symbolic links resolved as far as it exists.
+/// The path with symbolic links resolved, as far as it exists.
 fn real(path: &Path) -> PathBuf {
     let mut rest = PathBuf::new();
     let mut base = path;
@@ -107,14 +107,14 @@ fn is_mount_root(mount: &Path, device: u64) -> bool {
     {
         return statx.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
     }
-    // Kernels before 5.8 do not say; a mount point is then a directory on another device than its parent.
+    // Kernels before 5.8 do not report it; a mount point is then a directory on another device than its parent.
     mount.parent().is_none_or(|parent| rfs::stat(parent).is_ok_and(|above| above.st_dev != device))
 }
 
-/// Whether what is mounted at `path` is only the folder itself, bound onto its own place. A service that systemd lets
-/// write to the folder (`ReadWritePaths=`) sees it so: it looks like a mount and there is no storage.
+/// Whether the mount at `path` is only the directory itself, bound onto its own path. A service for which systemd makes the
+/// directory writable (`ReadWritePaths=`) sees it that way: it looks like a mount, but no storage is mounted.
 fn is_bound_onto_itself(path: &Path) -> bool {
-    // Where the list cannot be read, the other looks have to do.
+    // If the list cannot be read, the other checks must suffice.
     std::fs::read_to_string("/proc/self/mountinfo").is_ok_and(|list| binds_onto_itself(&list, path))
 }
 
@@ -124,7 +124,7 @@ struct Mounted<'a> {
     id: &'a str,
     parent: &'a str,
     device: &'a str,
-    /// Which folder of the file system is mounted, as it is written there.
+    /// The mounted directory of the file system, as written in mountinfo.
     root: &'a str,
     point: &'a str,
 }
@@ -144,7 +144,7 @@ fn binds_onto_itself(list: &str, path: &Path) -> bool {
             })
         })
         .collect();
-    // Of several at the same point the last one covers the others.
+    // Of several mounts at the same point, the last one covers the others.
     let Some(mut top) =
         entries.iter().rev().find(|entry| Path::new(OsStr::from_bytes(&plain(entry.point))) == path)
     else {
@@ -164,7 +164,7 @@ fn binds_onto_itself(list: &str, path: &Path) -> bool {
     }
 }
 
-/// A path of mountinfo, where blanks, tabs, newlines and backslashes stand as three octal digits.
+/// A path of mountinfo, in which blanks, tabs, newlines and backslashes are written as three octal digits.
 fn plain(text: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -194,7 +194,7 @@ fn unreadable(path: &Path, errno: rustix::io::Errno) -> Error {
     marked(error, errno)
 }
 
-/// The error, marked if what the system says passes by itself.
+/// The error, marked if its cause is temporary.
 pub(super) fn marked(error: Error, errno: rustix::io::Errno) -> Error {
     if passes(&errno.into()) { error.passes(Passing::Storage) } else { error }
 }
@@ -209,7 +209,7 @@ mod tests {
         let cases = [
             // systemd's ReadWritePaths= with nothing mounted, also where a subvolume is the root.
             ("40 21 254:1 /mnt/my\\040box /mnt/my\\040box rw - ext4 /dev/vda rw\n", true),
-            // A storage, a storage covered by such a bind, and a folder of the same disk bound to another place.
+            // A storage, a storage covered by such a bind, and a directory of the same disk bound to another place.
             ("40 21 0:60 / /mnt/my\\040box rw - cifs //box/backup rw\n", false),
             (
                 "40 21 0:60 / /mnt/my\\040box rw - cifs //box rw\n41 40 0:60 / /mnt/my\\040box rw - cifs //box rw\n",

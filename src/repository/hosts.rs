@@ -1,4 +1,4 @@
-//! Whose snapshots count. A repository may be shared by several hosts; each sees its own, and is told of the others.
+//! Selects snapshots by host. Several hosts may share a repository; each uses its own snapshots and lists the other hosts.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Snapshot;
 
-/// The snapshots of which hosts are meant.
+/// A selection of hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
     /// Those of the host that the configuration names with `repository.host`.
@@ -18,32 +18,32 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// Those that are watched: a host without sources of its own watches whatever is there.
+    /// The watched hosts: a host without sources of its own watches all.
     pub fn watched(config: &crate::config::Config) -> Self {
         if config.sources.is_empty() { Self::All } else { Self::Own }
     }
 
-    /// Whether snapshots of `host` are meant, where `own` is the host of the configuration.
+    /// Whether `host` is selected; `own` is the host of the configuration.
     pub fn takes(self, own: &str, host: &str) -> bool {
         self == Self::All || own == host
     }
 }
 
-/// What a host has in the repository. The field names are a promise.
+/// A host's share of the repository. The field names are stable.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct HostShare {
-    /// Name of the host, as it stands in its snapshots.
+    /// Name of the host in its snapshots.
     pub host: String,
     /// Its snapshots.
     pub snapshots: u64,
-    /// The moment of the newest that is not dated in the future, if there is one.
+    /// The time of the newest one that is not dated in the future, if there is one.
     #[serde(with = "crate::moment::option")]
     #[schemars(with = "Option<jiff::Timestamp>")]
     pub newest: Option<Zoned>,
 }
 
 impl HostShare {
-    /// In words, such as `old (12 snapshots, the newest of 2026-11-22 02:00:00)`.
+    /// As text, such as `old (12 snapshots, the newest of 2026-11-22 02:00:00)`.
     pub fn text(&self) -> String {
         let count = crate::output::count(self.snapshots, "snapshot");
         let newest =
@@ -51,7 +51,7 @@ impl HostShare {
         format!("{} ({count}{})", crate::output::name(&self.host), newest.unwrap_or_default())
     }
 
-    /// Several in words.
+    /// Several as text.
     pub fn list(shares: &[Self]) -> String {
         /// A repository can hold any number of names.
         const FEW: usize = 5;
@@ -63,7 +63,7 @@ impl HostShare {
     }
 }
 
-/// What each host has of these snapshots, the one with the newest snapshot first.
+/// The share of each host in these snapshots, the host with the newest snapshot first.
 pub fn shares<'s>(snapshots: impl IntoIterator<Item = &'s Snapshot>) -> Vec<HostShare> {
     let now = Timestamp::now();
     let mut by_host: BTreeMap<&str, (u64, Option<&Zoned>)> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Which snapshots are incomplete.
+//! Finds incomplete snapshots.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A snapshot that needs what is not there. The field names are a promise.
+/// A snapshot with missing data. The field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Incomplete {
     /// Its id, 64 hex digits.
@@ -28,7 +28,7 @@ pub struct Incomplete {
     pub source: Option<String>,
     /// Item name; absent for a snapshot of another program.
     pub item: Option<String>,
-    /// The moment of which it shows the data.
+    /// The time of its data.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
 }
@@ -53,11 +53,11 @@ impl Incomplete {
     }
 }
 
-/// What was seen of the trees so far, so that those that several snapshots share are read once.
+/// The results for trees so far, so that shared trees are read once.
 struct Walk<'a> {
     reader: &'a Reader,
     known: &'a KnownBlobs,
-    /// Trees below which everything is there.
+    /// Trees below which nothing is missing.
     complete: HashSet<Id>,
     /// Trees that cannot be read or directly lack something.
     broken: HashSet<Id>,
@@ -79,7 +79,7 @@ impl Walk<'_> {
             let found = look_at_all(self.reader, self.known, &level);
             level.clear();
             for Found { trees, broken, unreadable, .. } in found {
-                // That a storage does not answer says nothing of the snapshot.
+                // A storage that does not answer says nothing about the snapshot.
                 match unreadable {
                     Some(error) if error.passing() == Some(Passing::Storage) => return Err(error),
                     _ => {}
@@ -95,7 +95,7 @@ impl Walk<'_> {
 }
 
 impl Repository {
-    /// The snapshots that need what is not there, of whichever program, oldest first.
+    /// The snapshots of all programs with missing data, oldest first.
     pub(super) fn incomplete(&self, known: &KnownBlobs, cancel: &Cancel) -> Result<Vec<Incomplete>> {
         let reader = self.reopen()?.to_indexed().map_err(unreadable_index)?;
         let mut walk = Walk { reader: &reader, known, complete: HashSet::new(), broken: HashSet::new() };
@@ -104,7 +104,7 @@ impl Repository {
             .stream_files::<SnapshotFile>()
             .map_err(|e| rustic_error("cannot list the snapshots", e))?;
         let mut incomplete = Vec::new();
-        // What cannot be read of the snapshot files is told by itself.
+        // Unreadable snapshot files are reported separately.
         for (id, file) in files.into_iter().filter_map(|file| file.ok()) {
             if !walk.is_complete(*file.tree, cancel)? {
                 incomplete.push(Incomplete::of(*id, file));

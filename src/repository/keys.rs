@@ -1,5 +1,5 @@
-//! The key files of a repository. One that is damaged must not keep the others from opening it: the library gives up at the
-//! first that it cannot read, so that it is shown only those that are whole.
+//! The key files of a repository. A damaged one must not keep the others from opening it: the library fails at the first that
+//! it cannot read, so it is given only the intact ones.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use rustic_core::{
     RusticResult, WriteBackend, repofile::KeyFile,
 };
 
-use super::{Opened, remote, rustic_error, seal, storage, storage::Storage};
+use super::{Opened, crypto, remote, rustic_error, storage, storage::Storage};
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
 };
 
-/// So much memory the derivation of a key may take; restic's own choice is far below.
+/// The memory limit for deriving a key; restic's own parameters need far less.
 const MEMORY: u64 = 2 << 30;
 
-/// What the library is shown: the storage with its key files as they were read.
+/// The storage as the library sees it: with the intact key files.
 #[derive(Debug)]
 struct WithKeys {
     inner: Arc<dyn WriteBackend>,
@@ -28,14 +28,14 @@ struct WithKeys {
 /// Key files by their ids.
 type Keys = Vec<(Id, Bytes)>;
 
-/// The key files that can be tried, and the names of those that are damaged. One with other bytes than were stored may still
-/// be whole in what counts, such as one that was renamed.
+/// The usable key files, and the names of the damaged ones. A file whose content does not match its name may still be
+/// usable, for example if it was renamed.
 fn read(storage: &Storage) -> RusticResult<(Keys, Vec<String>)> {
     let backend = storage.backend();
     let (mut usable, mut damaged) = (Vec::new(), Vec::new());
     for id in backend.list(FileType::Key)? {
         let content = backend.read_full(FileType::Key, &id)?;
-        if seal::hash(&content) != id || !is_usable(&content) {
+        if crypto::hash(&content) != id || !is_usable(&content) {
             damaged.push(id.to_hex().as_str().to_owned());
         }
         if is_usable(&content) {
@@ -45,7 +45,7 @@ fn read(storage: &Storage) -> RusticResult<(Keys, Vec<String>)> {
     Ok((usable, damaged))
 }
 
-/// Whether it is a key that can be tried: what stands in a damaged file must cost neither a panic nor all of the memory.
+/// Whether this is a usable key: a damaged file must cause neither a panic nor the use of all memory.
 pub(super) fn is_usable(content: &[u8]) -> bool {
     serde_json::from_slice::<KeyFile>(content).is_ok_and(|key| {
         let memory = u64::from(key.n).saturating_mul(u64::from(key.r)).saturating_mul(128);
@@ -56,7 +56,7 @@ pub(super) fn is_usable(content: &[u8]) -> bool {
 /// Opens the repository with the password.
 ///
 /// # Errors
-/// No key that is whole is opened by the password, or the repository refuses otherwise.
+/// The password opens no intact key, or the repository cannot be opened for another reason.
 pub(super) fn open(config: &RepositoryConfig, storage: &Storage) -> Result<Opened> {
     let place = &config.location;
     let password = config.password_file.load()?;
@@ -76,7 +76,7 @@ fn none(place: &dyn std::fmt::Display, damaged: &[String]) -> Error {
                    that is stored can be read: see docs/operations.md";
     if damaged.is_empty() {
         return Error::repository(format!(
-            "the repository at {place} has no key: its folder `keys` is empty"
+            "the repository at {place} has no key: its directory `keys` is empty"
         ))
         .hint(restore);
     }
@@ -99,12 +99,12 @@ fn refused(place: &dyn std::fmt::Display, damaged: &[String], error: Box<RusticE
              from a copy of the repository, or use the password of another key",
         );
     }
-    // The keys were read before: what is left is the file `config`.
+    // The keys were read before, so the cause is the file `config`.
     if remote::passes(&*error) || remote::plain(&*error).is_some() || storage::hint_of(&*error).is_some() {
         return rustic_error("cannot open the repository", error);
     }
     Error::repository(format!("the file `config` of the repository at {place} is damaged")).hint(
-        "put it back from a copy of the repository: nothing else holds what is in it; what is stored is not affected, see \
+        "put it back from a copy of the repository: its content is stored nowhere else; the stored data is not affected, see \
          docs/operations.md",
     )
 }

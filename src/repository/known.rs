@@ -1,4 +1,4 @@
-//! Which blobs the repository has, shared by all items of a run, so that the same bytes are stored once.
+//! The blobs of the repository, shared by all items of a run, so that the same bytes are stored once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use rustic_core::{
     repofile::{BlobType, IndexFile},
 };
 
-use super::{Opened, lost::Lost, rustic_error, seal::Hash};
+use super::{Opened, crypto::Hash, lost::Lost, rustic_error};
 use crate::error::{Error, Result};
 
 /// Blobs of one type.
@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 struct Blobs {
     /// Stored before this run, sorted.
     stored: RwLock<Vec<Hash>>,
-    /// Added by this run, with the ticket under which they are being stored.
+    /// Added by this run, with the ticket of their storing.
     added: Mutex<HashMap<Hash, u64>>,
 }
 
@@ -30,39 +30,39 @@ impl Blobs {
 pub(super) struct KnownBlobs {
     data: Blobs,
     trees: Blobs,
-    /// Packs that the index lists and that are not there.
+    /// Packs that the index lists and that do not exist.
     pub(super) missing: HashSet<Id>,
-    /// Packs that are there with another size than the index says: they were cut off, or something was appended.
+    /// Packs whose size differs from the index: they were truncated, or data was appended.
     pub(super) misfits: HashSet<Id>,
-    /// Packs that are there, with their sizes, and that no index file lists: a run that has not written its index yet, one
-    /// that was killed, or an index that is lost.
+    /// Existing packs, with their sizes, that no index file lists: of a run that has not written its index yet or was killed,
+    /// or of a lost index.
     pub(super) unindexed: Vec<(Id, u32)>,
-    /// Packs that hold what counts as stored, sorted.
+    /// Packs whose blobs count as stored, sorted.
     pub(super) sound: Vec<Id>,
     /// How many packs the index lists.
     pub(super) listed: usize,
 }
 
-/// What became of the wish to store a blob.
+/// The result of claiming a blob.
 pub(super) enum Claim {
-    /// The repository has it from before.
+    /// The repository had it before this run.
     Stored,
-    /// This run stores it already; its ticket says when that is done.
+    /// This run is storing it already, under this ticket.
     Pending,
-    /// The caller has to store it under this ticket.
+    /// The caller must store it under this ticket.
     Ours(u64),
 }
 
 impl KnownBlobs {
-    /// Reads the repository's index. Blobs whose pack is no longer there, has another size than it should, or is marked for
-    /// deletion, do not count: they are stored again, which also mends a repository that lost a pack.
+    /// Reads the repository's index. Blobs whose pack is missing, has a wrong size or is marked for deletion do not count as
+    /// stored. They are stored again, which also repairs a repository that has lost a pack.
     pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
         let list = || {
             let packs = storage.list_with_size(FileType::Pack);
             packs.map_err(|e| rustic_error("cannot list the repository's packs", e))
         };
         let packs: HashMap<Id, u32> = list()?.into_iter().collect();
-        // Packs that are not there as the index says, with the size that it says.
+        // Packs that are missing or have a wrong size, with the size in the index.
         let mut doubtful: HashMap<Id, u32> = HashMap::new();
         let (mut known, mut sound) = (HashSet::new(), Vec::new());
         let (mut data, mut trees) = (Vec::new(), Vec::new());
@@ -109,13 +109,13 @@ impl KnownBlobs {
         Ok(Self { data: blobs(data), trees: blobs(trees), missing, misfits, unindexed, sound, listed })
     }
 
-    /// How many packs are gone or cut off.
+    /// The number of missing and truncated packs.
     pub(super) fn lost(&self) -> Lost {
         Lost { missing: self.missing.len(), misfits: self.misfits.len(), listed: self.listed }
     }
 
-    /// Takes over what has become of the repository: `fresh` was read just now, after everything claimed under a ticket
-    /// below `stored` had been stored and indexed. What is not in it any more is stored again when it is claimed next.
+    /// Updates the state: `fresh` was read just now, after everything claimed under a ticket below `stored` had been stored
+    /// and indexed. Blobs that it lacks are stored again when they are claimed next.
     pub(super) fn forget_lost(&self, fresh: Self, stored: u64) {
         for (ours, theirs) in [(&self.data, fresh.data), (&self.trees, fresh.trees)] {
             let there = theirs.stored.into_inner();
@@ -136,7 +136,7 @@ impl KnownBlobs {
         self.has(tpe, id) || blobs.added.lock().contains_key(id)
     }
 
-    /// Asks whether a blob must be stored; `ticket` is called once if so.
+    /// Claims a blob; `ticket` is called once if it must be stored.
     pub(super) fn claim(&self, tpe: BlobType, id: &Hash, ticket: impl FnOnce() -> u64) -> Claim {
         let blobs = if tpe == BlobType::Data { &self.data } else { &self.trees };
         if blobs.has(id) {
@@ -152,11 +152,11 @@ impl KnownBlobs {
     }
 }
 
-/// Why the index cannot be read, with what to do.
+/// The error for an unreadable index, with a hint.
 #[allow(clippy::boxed_local)] // that is how the library hands its errors out
 pub(super) fn unreadable_index(error: Box<rustic_core::RusticError>) -> Error {
     rustic_error("cannot read the repository's index", error).hint(
-        "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` writes the index \
-         anew; nothing was written or removed",
+        "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` rebuilds the \
+         index; nothing was written or removed",
     )
 }

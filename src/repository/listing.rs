@@ -1,5 +1,5 @@
-//! Listings that break off. The library leaves out what it could not list and only writes a line into its log: a prune
-//! would take what a missing snapshot needs for unused. So the log is listened to.
+//! Incomplete listings. The library omits entries that it could not list and only logs this. A prune would then take the data of
+//! an omitted snapshot for unused, so the log is watched.
 
 use std::{
     cell::Cell,
@@ -10,15 +10,15 @@ use std::{
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use rustic_core::{ErrorKind, RusticError, RusticResult};
 
-/// Where the library's storages log.
+/// The log targets of the library's storages.
 const TARGET: &str = "rustic_backend";
 
 thread_local! {
-    /// Errors that the storages have logged in this thread, in which they list.
+    /// Errors that the storages have logged in this thread, which does the listing.
     static LOGGED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Who is told of all that libraries log.
+/// The receiver of all log records of libraries.
 static HEARD: OnceLock<fn(&Record<'_>)> = OnceLock::new();
 
 struct Listener;
@@ -47,14 +47,14 @@ fn is_broken(metadata: &Metadata<'_>) -> bool {
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // Nothing else in this program listens.
+        // No other logger is installed in this program.
         if log::set_logger(&Listener).is_ok() {
             log::set_max_level(LevelFilter::Error);
         }
     });
 }
 
-/// From now on `tell` gets what libraries log, down to information.
+/// From now on, `tell` gets the log records of libraries, down to information.
 pub(crate) fn hear(tell: fn(&Record<'_>)) {
     listen();
     if HEARD.set(tell).is_ok() {
@@ -62,7 +62,7 @@ pub(crate) fn hear(tell: fn(&Record<'_>)) {
     }
 }
 
-/// Runs a listing; one that broke off is an error that passes.
+/// Runs a listing; an incomplete one is a temporary error.
 pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T> {
     listen();
     let before = LOGGED.get();
@@ -70,8 +70,8 @@ pub(super) fn whole<T>(list: impl FnOnce() -> RusticResult<T>) -> RusticResult<T
     if LOGGED.get() == before {
         return Ok(listed);
     }
-    let broken = io::Error::new(io::ErrorKind::NotConnected, "it ended with an error before its end");
-    Err(RusticError::with_source(ErrorKind::Backend, "the list of files is not whole", broken))
+    let broken = io::Error::new(io::ErrorKind::NotConnected, "the listing ended with an error");
+    Err(RusticError::with_source(ErrorKind::Backend, "the list of files is incomplete", broken))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Storage in a local or mounted directory. Every file is reached from one directory handle, see [`Root`], and every
-//! operation is tried again as a whole while the storage does not answer: files are named by their content.
+//! Storage in a local or mounted directory. Every file is accessed through one directory handle, see [`Root`], and every
+//! operation is retried as a whole while the storage does not answer; this is safe because files are named by their content.
 
 use std::{
     fs::File,
@@ -24,9 +24,9 @@ use crate::{
     fs::owner::{self, Account},
 };
 
-/// Folder of a repository that holds lock files, which `rustic_core` does not know.
+/// The repository's directory for lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
-/// Marks files that are being written; a crash can leave them behind, [`LocalStorage::sweep`] removes them.
+/// Marks files that are being written. A crash can leave them; [`LocalStorage::sweep`] removes them.
 const TMP_MARK: &str = "-tmp-";
 
 /// A repository directory, held open.
@@ -41,8 +41,8 @@ impl LocalStorage {
         Ok(Self { root: Root::open(root, mount, patience)? })
     }
 
-    /// Creates the directory `root` (on `mount`) if it is missing, and opens it. What root creates in a folder of root's
-    /// belongs to `service`.
+    /// Creates the directory `root` (on `mount`) if it is missing, and opens it. A directory that root creates below a directory
+    /// of root's belongs to `service`.
     pub(super) fn create_root(
         root: &Path,
         mount: Option<&Path>,
@@ -52,7 +52,7 @@ impl LocalStorage {
         if let Some(mount) = mount {
             guard::require_mounted(mount, root)?;
         }
-        owner::create_folder(root, service).map_err(|e| {
+        owner::create_directory(root, service).map_err(|e| {
             let error = Error::repository(format!("cannot create {}", root.display())).because(&e);
             match owner::writing_hint(root, &e) {
                 Some(hint) => error.hint(hint),
@@ -62,7 +62,7 @@ impl LocalStorage {
         Self::open(root, mount, patience)
     }
 
-    /// Whether there is anything of a repository here.
+    /// Whether the directory contains files of a repository.
     pub(super) fn has_content(&self) -> io::Result<bool> {
         for folder in ["keys", "snapshots", "index", "data"] {
             match self.entries(folder) {
@@ -81,16 +81,16 @@ impl LocalStorage {
         Ok(false)
     }
 
-    /// Fails unless the path still leads to what was written to.
+    /// Fails unless the path still resolves to the directory that was written to.
     pub(super) fn verify_identity(&self) -> Result<()> {
         self.root.verify()
     }
 
-    /// Bytes a user without privileges may still write on this file system.
+    /// Free bytes on this file system for an unprivileged user.
     pub(super) fn free_space(&self) -> Result<u64> {
         let stat = self.root.attempt(|dir, _| Ok(rfs::fstatvfs(dir)?)).map_err(|e| {
             let place = self.root.path().display();
-            refused(Error::repository(format!("cannot ask for the free space at {place}")), &e)
+            refused(Error::repository(format!("cannot determine the free space at {place}")), &e)
         })?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
@@ -114,7 +114,7 @@ impl LocalStorage {
         format!("{}/{}", Self::folder(tpe, id), Self::name(tpe, id))
     }
 
-    /// Writes a file so that it appears under its name only when its whole content is on disk.
+    /// Writes a file atomically: it gets its name only after its whole content is on disk.
     pub(super) fn write_file(&self, tpe: FileType, id: &Id, parts: &[&[u8]]) -> io::Result<()> {
         let (folder, name) = (Self::folder(tpe, id), Self::name(tpe, id));
         self.root.attempt(|dir, _| write_named(dir, &folder, &name, parts))?;
@@ -125,8 +125,8 @@ impl LocalStorage {
         Ok(())
     }
 
-    /// Reads a whole file. With `past_cache` its pages are dropped from the cache before, so that the bytes come
-    /// from the storage itself.
+    /// Reads a whole file. With `past_cache`, its pages are dropped from the page cache first, so that the bytes come from the
+    /// storage itself.
     pub(super) fn read_file(&self, tpe: FileType, id: &Id, past_cache: bool) -> io::Result<Vec<u8>> {
         let content = self.read_path(&Self::path(tpe, id), past_cache)?;
         if tpe == FileType::Config {
@@ -152,13 +152,13 @@ impl LocalStorage {
 
     fn remove_path(&self, path: &str) -> io::Result<()> {
         self.root.attempt(|dir, again| match retry(|| Ok(rfs::unlinkat(dir, path, AtFlags::empty())?)) {
-            // The try before has done it, although it failed.
+            // An earlier attempt has done it, although it reported an error.
             Err(e) if again && e.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         })
     }
 
-    /// Names of the entries of a folder. Of the folders that a repository may lack, a missing one has none.
+    /// Names of the entries of a directory. A missing directory that a repository may lack has none.
     fn entries(&self, folder: &str) -> io::Result<Vec<String>> {
         let optional = folder == LOCKS || folder.starts_with("data/");
         match self.root.attempt(|dir, _| entries(dir, folder)) {
@@ -167,12 +167,11 @@ impl LocalStorage {
         }
     }
 
-    /// All files of a type with the folder they are in. Unlike a plain directory walk this fails rather than
-    /// leaving out what it could not read.
+    /// All files of a type with their directory. Unlike a plain directory walk, this fails if an entry cannot be read.
     fn files(&self, tpe: FileType) -> io::Result<Vec<(String, Id)>> {
         let folders = match tpe {
             FileType::Config => {
-                // Only a file that is certainly not there counts as absent: `init` would write over it.
+                // Only a file that certainly does not exist counts as absent: `init` would overwrite it.
                 return match self.root.attempt(|dir, _| Ok(rfs::statat(dir, "config", AtFlags::empty())?)) {
                     Ok(_) => Ok(vec![(".".to_owned(), Id::default())]),
                     Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -195,8 +194,8 @@ impl LocalStorage {
         Ok(files)
     }
 
-    /// Removes files that an interrupted write left behind. Needs the exclusive lock: a file that another run is
-    /// writing looks the same. Returns how many there were.
+    /// Removes temporary files of interrupted writes, and returns their number. Needs the exclusive lock: a file that another
+    /// run is writing looks the same.
     pub(super) fn sweep(&self) -> io::Result<usize> {
         let mut folders: Vec<String> = ["keys", "index", "snapshots", LOCKS].map(str::to_owned).into();
         folders.extend(self.entries("data")?.into_iter().map(|n| format!("data/{n}")));
@@ -220,13 +219,13 @@ impl LocalStorage {
         Ok(names)
     }
 
-    /// Is this lock file there? What cannot be told counts as yes: writing will show.
+    /// Whether this lock file exists. If this cannot be determined it counts as yes: the next write fails then.
     pub(super) fn has_lock(&self, name: &str) -> bool {
         let there = self.root.once(|dir| rfs::statat(dir, format!("{LOCKS}/{name}"), AtFlags::empty()));
         !matches!(there, Err(rustix::io::Errno::NOENT))
     }
 
-    /// Content of a lock file as stored, or nothing if it is gone.
+    /// Content of a lock file as stored, or `None` if it is missing.
     pub(super) fn read_lock(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         match self.read_path(&format!("{LOCKS}/{name}"), false) {
             Ok(data) => Ok(Some(data)),
@@ -235,30 +234,29 @@ impl LocalStorage {
         }
     }
 
-    /// Stores a lock file. Who renews one does not wait for long: the time until the present one no longer counts is
-    /// short, and there is a next try.
+    /// Stores a lock file. A renewal does not wait for long: the present lock expires soon, and the renewal is tried again.
     pub(super) fn write_lock(&self, name: &str, data: &[u8], is_renewal: bool) -> io::Result<()> {
         let write = |dir: &OwnedFd, _| write_named(dir, LOCKS, name, &[data]);
         if is_renewal { self.root.attempt_briefly(write) } else { self.root.attempt(write) }
     }
 
-    /// How long ago a lock file was written, by the clock of the storage, which may differ from those of all hosts. None
-    /// if the storage does not tell, or this user may not write to it.
+    /// The age of a lock file by the clock of the storage, which may differ from the clocks of all hosts. `None` if it cannot be
+    /// determined, or this user may not write to the storage.
     pub(super) fn lock_age(&self, name: &str) -> Option<Duration> {
         let now_file = format!("{LOCKS}/now{TMP_MARK}{}", std::process::id());
         let age = self.root.attempt_briefly(|dir, _| {
-            // A new file has the time of whoever made it: on a network file system the server.
+            // A new file has the time of the file system's clock: on a network file system, the server's.
             let file = create_tmp(dir, LOCKS, &now_file)?;
             let now = rfs::fstat(&file)?;
             let lock = rfs::statat(dir, format!("{LOCKS}/{name}"), AtFlags::empty());
-            // What stays there is swept by a later prune.
+            // If this fails, a later prune removes the file.
             let _ = rfs::unlinkat(dir, &now_file, AtFlags::empty());
             Ok(now.st_mtime - lock?.st_mtime)
         });
         age.ok().and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs)
     }
 
-    /// Removes a lock file; that it is gone already is no error.
+    /// Removes a lock file. A missing one is not an error.
     pub(super) fn remove_lock(&self, name: &str) -> io::Result<()> {
         match self.remove_path(&format!("{LOCKS}/{name}")) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -273,7 +271,7 @@ impl LocalStorage {
     }
 }
 
-/// The error of an operation with what the system said, marked if that passes.
+/// The error of an operation with the system's error, marked if that is temporary.
 pub(super) fn refused(error: Error, cause: &io::Error) -> Error {
     let error = error.because(cause);
     if passes(cause) { error.passes(Passing::Storage) } else { error }
@@ -286,7 +284,7 @@ fn write_named(dir: &OwnedFd, folder: &str, name: &str, parts: &[&[u8]]) -> io::
         retry(|| Ok(rfs::renameat(dir, &tmp, dir, &target)?))
     });
     if let Err(error) = written {
-        // The temporary file is swept by a later prune if even its removal fails.
+        // If even this fails, a later prune removes the temporary file.
         let _ = rfs::unlinkat(dir, &tmp, AtFlags::empty());
         return Err(error);
     }
@@ -300,7 +298,7 @@ fn write_tmp(dir: &OwnedFd, folder: &str, tmp: &str, parts: &[&[u8]]) -> io::Res
         for part in parts {
             write_all(&mut file, part)?;
         }
-        // Not tried again by itself: the system reports a lost page once, a second call would find nothing wrong.
+        // Not retried separately: the system reports a lost page once, and a second call would succeed.
         file.sync_all()
     })
 }
@@ -310,7 +308,7 @@ fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
     let open = || rfs::openat(dir, tmp, flags, Mode::RUSR | Mode::WUSR);
     let file = match open() {
         Err(rustix::io::Errno::NOENT) => {
-            create_folder(dir, folder)?;
+            create_directory(dir, folder)?;
             open()?
         }
         other => other?,
@@ -319,7 +317,7 @@ fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
     Ok(file.into())
 }
 
-fn create_folder(dir: &OwnedFd, folder: &str) -> io::Result<()> {
+fn create_directory(dir: &OwnedFd, folder: &str) -> io::Result<()> {
     match rfs::mkdirat(dir, folder, Mode::RWXU) {
         Err(rustix::io::Errno::EXIST) => Ok(()),
         Ok(()) => {
@@ -330,8 +328,8 @@ fn create_folder(dir: &OwnedFd, folder: &str) -> io::Result<()> {
     }
 }
 
-/// Makes a rename durable where the file system can. Network file systems often refuse to sync a directory
-/// (CIFS answers EINVAL or EIO); the file itself was synced, so that is no reason to fail.
+/// Makes a rename durable if the file system supports it. Network file systems often refuse to sync a directory (CIFS returns
+/// EINVAL or EIO). The file itself was synced, so this is not an error.
 fn sync_folder(dir: &OwnedFd, folder: &str) {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     if let Ok(fd) = rfs::openat(dir, folder, flags, Mode::empty()) {
@@ -356,8 +354,7 @@ fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Like `write_all`, but an interrupted or momentarily refused write goes on where it stopped instead of beginning
-/// again.
+/// Like `write_all`, but an interrupted or temporarily refused write continues where it stopped.
 fn write_all(file: &mut File, mut data: &[u8]) -> io::Result<()> {
     while !data.is_empty() {
         match retry(|| file.write(data))? {
@@ -384,7 +381,7 @@ impl ReadBackend for LocalStorage {
         for (folder, id) in files {
             let path = format!("{folder}/{}", Self::name(tpe, &id));
             match self.root.attempt(|dir, _| Ok(rfs::statat(dir, &path, AtFlags::empty())?)) {
-                // Sizes beyond 4 GiB do not occur in a sound repository; such a file shows as damaged, not as absent.
+                // An intact repository has no files beyond 4 GiB; a larger file is reported as damaged, not as absent.
                 Ok(stat) => sizes.push((id, u32::try_from(stat.st_size).unwrap_or(u32::MAX))),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
                 Err(e) => return Err(self.rustic_error("read the size of", &path, e)),
@@ -432,7 +429,7 @@ impl WriteBackend for LocalStorage {
         folders.extend((0..=255).map(|n| format!("data/{n:02x}")));
         for folder in folders {
             self.root
-                .attempt(|dir, _| create_folder(dir, &folder))
+                .attempt(|dir, _| create_directory(dir, &folder))
                 .map_err(|e| self.rustic_error("create", &folder, e))?;
         }
         Ok(())

@@ -1,6 +1,6 @@
-//! Locks that restic understands and honours: a JSON file in `locks/`, sealed like every file of the repository.
-//! Writers hold a shared lock, `prune` an exclusive one. While a lock is held it is renewed every few minutes, and
-//! locks whose owner is dead are removed instead of stopping backups for days.
+//! Locks in restic's format: a JSON file in `locks/`, encrypted like every file of the repository.
+//! Writers hold a shared lock, `prune` an exclusive one. A held lock is renewed every few minutes. Locks of dead processes are
+//! removed instead of blocking backups for days.
 
 use std::{
     sync::Arc,
@@ -13,9 +13,9 @@ use parking_lot::{Condvar, Mutex};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    crypto::{Cipher, hash},
     local::{LocalStorage, refused},
     refusal::Refusal,
-    seal::{Sealer, hash},
     storage::{self, Storage},
 };
 use crate::{
@@ -23,17 +23,17 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// restic takes a lock for abandoned when it was not renewed for so long.
+/// A lock that was not renewed for this time is stale for restic.
 const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Time between renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
-/// Time to the next try after a renewal failed.
+/// Time until the next attempt after a failed renewal.
 const RENEW_AGAIN: Duration = Duration::from_secs(15);
-/// After this time without a renewal we do not trust our own lock any more: others will soon remove it.
+/// After this time without a renewal our own lock counts as lost: others will soon remove it.
 const VALID_FOR: Duration = Duration::from_secs(25 * 60);
-/// Time between writing a lock and looking for others'.
+/// Time between writing a lock and listing the locks again.
 const SETTLE: Duration = Duration::from_millis(200);
-/// Pause between two looks at somebody else's lock.
+/// Time between two checks of another process's lock.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A lock file.
@@ -52,13 +52,12 @@ struct LockFile {
     uid: u32,
     #[serde(default)]
     gid: u32,
-    /// Which start of which machine, and which numbering of processes: only there does `pid` mean what it says. Stock
-    /// restic neither writes nor minds this field.
+    /// Boot id and process namespace in which `pid` is valid. Stock restic neither writes nor reads this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pid_scope: Option<String>,
 }
 
-/// What `pid_scope` is for this process.
+/// `pid_scope` of this process.
 fn pid_scope() -> Option<String> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
@@ -79,8 +78,8 @@ impl LockFile {
         }
     }
 
-    /// Why the lock can be ignored, if it can. `age` is how long ago its file was written by the storage's own clock, if
-    /// that tells: a lock is renewed as a new file. The time in the lock is that of a host whose clock may be wrong.
+    /// Why the lock is stale, if it is. `age` is the age of its file by the storage's clock, if known: a renewal writes a new
+    /// file. The time inside the lock comes from a host whose clock may be wrong.
     fn stale(&self, now: Timestamp, age: Option<Duration>) -> Option<&'static str> {
         let age = age.map_or_else(
             || now.duration_since(self.time),
@@ -91,7 +90,7 @@ impl LockFile {
         }
         let pid = rustix::process::Pid::from_raw(self.pid)?;
         let gone = matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
-        // Without a scope there is only the host's name, as for restic itself.
+        // Without a scope, only the host name can be compared, as restic does.
         let here = match &self.pid_scope {
             Some(_) => self.pid_scope == pid_scope(),
             None => self.hostname == host_name() && self.hostname != "localhost",
@@ -110,19 +109,19 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// How long to wait for others, and whom to tell about it.
+/// Options for taking a lock.
 pub struct LockOptions<'a> {
-    /// Hold the repository alone?
+    /// Whether the lock is exclusive.
     pub exclusive: bool,
-    /// How long to wait for somebody else's lock.
+    /// How long to wait for other locks.
     pub wait: Duration,
-    /// Ends the waiting, and is triggered when a held lock is lost.
+    /// Ends the waiting, and is set when a held lock is lost.
     pub cancel: &'a Cancel,
-    /// Told what is being waited for and what was removed.
+    /// Gets messages about locks that are waited for or removed.
     pub notice: &'a dyn Fn(&str),
 }
 
-/// A held lock; dropping it removes the file. Storages that are not local have no lock files, the guard is empty.
+/// A held lock; dropping it removes the file. Storages that are not local have no lock files; their guard is empty.
 pub struct LockGuard {
     held: Option<Arc<Held>>,
     renewer: Option<JoinHandle<()>>,
@@ -130,7 +129,7 @@ pub struct LockGuard {
 
 struct Held {
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     exclusive: bool,
     state: Mutex<State>,
     changed: Condvar,
@@ -138,7 +137,7 @@ struct Held {
 
 struct State {
     name: String,
-    /// The time in the file: before it was written, which may have taken long.
+    /// The time in the file. It is taken before the file is written, which may take long.
     renewed: Timestamp,
     over: bool,
     lost: bool,
@@ -148,7 +147,7 @@ impl LockGuard {
     /// Takes a lock, waiting for others as the options allow.
     pub(super) fn acquire(
         storage: &Storage,
-        sealer: &Sealer,
+        cipher: &Cipher,
         options: &LockOptions<'_>,
     ) -> Result<Self, Refusal> {
         let Some(local) = storage.local() else { return Ok(Self { held: None, renewer: None }) };
@@ -156,19 +155,19 @@ impl LockGuard {
         let mut told = false;
         let (name, renewed) = loop {
             options.cancel.check()?;
-            let Some(other) = blocking(local, sealer, options, None)? else {
-                let (name, time) = write(local, sealer, options.exclusive, false)?;
-                // As restic does: what others wrote at the same time should be visible after this.
+            let Some(other) = blocking(local, cipher, options, None)? else {
+                let (name, time) = write(local, cipher, options.exclusive, false)?;
+                // As restic does: locks that others wrote at the same time should be visible after this.
                 std::thread::sleep(SETTLE);
-                // Somebody may have looked and written at the same moment as we did: both see it now.
-                match blocking(local, sealer, options, Some(&name)) {
+                // Another process may have checked and written at the same time: now both see each other's lock.
+                match blocking(local, cipher, options, Some(&name)) {
                     Ok(None) => break (name, time),
                     Ok(Some(other)) => {
                         remove(local, &name)?;
                         if Instant::now() >= deadline {
                             return Err(locked(&other).into());
                         }
-                        // Both may have stepped back: not to do so in step for ever, wait for different times.
+                        // Both may have removed their locks: random waits keep them from colliding again and again.
                         std::thread::sleep(SETTLE * (1 + std::process::id() % 7));
                     }
                     Err(error) => {
@@ -187,10 +186,10 @@ impl LockGuard {
             }
             std::thread::sleep(LOOK_AGAIN.min(options.wait));
         };
-        tracing::debug!(lock = &name[..8], exclusive = options.exclusive, "the repository's lock is taken");
+        tracing::debug!(lock = &name[..8], exclusive = options.exclusive, "repository lock acquired");
         let held = Arc::new(Held {
             storage: storage.clone(),
-            sealer: sealer.clone(),
+            cipher: cipher.clone(),
             exclusive: options.exclusive,
             state: Mutex::new(State { name, renewed, over: false, lost: false }),
             changed: Condvar::new(),
@@ -218,7 +217,7 @@ impl Held {
         self.state.lock()
     }
 
-    /// Is the file there, and young enough for everybody? The wall clock counts: it goes on while a machine sleeps.
+    /// Whether the file exists and no other process may treat it as stale. Uses the wall clock, which continues during suspend.
     fn is_valid(&self) -> bool {
         let state = self.state();
         !state.lost && self.is_young(&state) && self.file_is_there(&state)
@@ -232,8 +231,8 @@ impl Held {
         self.storage.local().is_none_or(|local| local.has_lock(&state.name))
     }
 
-    /// Renews the lock until it is over. A lock that somebody took for abandoned and removed is lost for good: what
-    /// we rely on may have been pruned since. Renewing writes a new file before it removes the old one.
+    /// Renews the lock until it is released. A lock that another process has removed as stale is lost for good: data that we rely
+    /// on may have been pruned since. A renewal writes a new file before it removes the old one.
     fn keep(&self, cancel: &Cancel) {
         let mut state = self.state();
         let mut wait = RENEW_EVERY;
@@ -244,13 +243,13 @@ impl Held {
             }
             let Some(local) = self.storage.local() else { return };
             let held = self.file_is_there(&state) && self.is_young(&state);
-            match write(local, &self.sealer, self.exclusive, true) {
+            match write(local, &self.cipher, self.exclusive, true) {
                 Ok((name, time)) if held && self.file_is_there(&state) && self.is_young(&state) => {
-                    tracing::debug!(lock = &name[..8], "the repository's lock is renewed");
-                    // If the removal fails, the old file is stale in half an hour.
+                    tracing::debug!(lock = &name[..8], "repository lock renewed");
+                    // If the removal fails, the old file becomes stale in half an hour.
                     let _ = remove(local, &std::mem::replace(&mut state.name, name));
                     state.renewed = time;
-                    // What it took to write is part of the time for which it counts.
+                    // The time of writing it is part of its lifetime.
                     let age = Timestamp::now().duration_since(time).unsigned_abs();
                     wait = RENEW_EVERY.saturating_sub(age).max(RENEW_AGAIN);
                 }
@@ -258,7 +257,7 @@ impl Held {
                     let _ = remove(local, &name);
                     state.lost = true;
                 }
-                // Tried again soon, for as long as the present file counts.
+                // Retried soon, as long as the present file is valid.
                 Err(refusal) => {
                     wait = RENEW_AGAIN;
                     let error = Error::from(refusal);
@@ -286,17 +285,17 @@ impl Drop for LockGuard {
             let _ = renewer.join();
         }
         if let Some(local) = held.storage.local() {
-            // If the removal fails the lock is stale as soon as this process has ended.
+            // If the removal fails, the lock becomes stale when this process ends.
             let removed = remove(local, &held.state().name).is_ok();
-            tracing::debug!(removed, "the repository's lock is given up");
+            tracing::debug!(removed, "repository lock released");
         }
     }
 }
 
-/// The first lock that stands in the way; stale ones are removed.
+/// The first conflicting lock; stale ones are removed.
 fn blocking(
     local: &LocalStorage,
-    sealer: &Sealer,
+    cipher: &Cipher,
     options: &LockOptions<'_>,
     own: Option<&str>,
 ) -> Result<Option<LockFile>> {
@@ -307,23 +306,23 @@ fn blocking(
         }
         let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
         let Some(lock) =
-            sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
+            cipher.decrypt_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok())
         else {
             if data.is_empty() || !options.exclusive {
-                // A crash left it behind, or somebody with another key; beside a shared lock it does no harm.
+                // It is left from a crash, or was written with another key; it does not conflict with a shared lock.
                 (options.notice)(&format!("ignoring an unreadable lock file {name}"));
                 continue;
             }
             return Err(Error::repository(format!(
                 "the repository has a lock file that cannot be read: {name}"
             ))
-            .hint("if nobody else uses the repository, remove it from the folder `locks`"));
+            .hint("if nothing else uses the repository, remove it from the directory `locks`"));
         };
         if let Some(why) = lock.stale(Timestamp::now(), local.lock_age(&name)) {
             (options.notice)(&format!("removing {}: {why}", lock.describe()));
-            // It counts for nothing, whether or not it lies there.
+            // It is ignored whether or not it could be removed.
             if let Err(error) = remove(local, &name) {
-                (options.notice)(&format!("it stays where it is: {}", error.summary()));
+                (options.notice)(&format!("it is left in place: {}", error.summary()));
             }
         } else if lock.exclusive || options.exclusive {
             return Ok(Some(lock));
@@ -335,15 +334,15 @@ fn blocking(
 /// Writes a lock file. Returns its name and the time in it.
 fn write(
     local: &LocalStorage,
-    sealer: &Sealer,
+    cipher: &Cipher,
     exclusive: bool,
     is_renewal: bool,
 ) -> Result<(String, Timestamp), Refusal> {
     let lock = LockFile::ours(exclusive);
     let json = serde_json::to_vec(&lock).map_err(|e| Error::failed("cannot write a lock").because(&e))?;
-    let sealed = sealer.seal_file(&json)?;
-    let name = hash(&sealed).to_hex().as_str().to_owned();
-    local.write_lock(&name, &sealed, is_renewal).map_err(|e| {
+    let encrypted = cipher.encrypt_file(&json)?;
+    let name = hash(&encrypted).to_hex().as_str().to_owned();
+    local.write_lock(&name, &encrypted, is_renewal).map_err(|e| {
         let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
         Refusal::of(refused(Error::repository("cannot write a lock file"), &e).hint(hint), &e)
     })?;
@@ -354,32 +353,32 @@ fn remove(local: &LocalStorage, name: &str) -> Result<()> {
     local.remove_lock(name).map_err(|e| refused(Error::repository("cannot remove a lock file"), &e))
 }
 
-/// A lock that lies in the repository.
+/// A lock in the repository.
 #[derive(Debug, Clone, Serialize)]
 pub struct FoundLock {
     /// Name of its file.
     pub name: String,
-    /// Whose it is, for people.
+    /// Its owner, as text.
     pub owner: String,
-    /// Why it counts for nothing, if it does not.
+    /// Why it is stale, if it is.
     pub stale: Option<&'static str>,
 }
 
-/// All locks of a storage that has some.
-pub(super) fn found(storage: &Storage, sealer: &Sealer) -> Result<Vec<FoundLock>> {
+/// All locks of a storage with lock files.
+pub(super) fn found(storage: &Storage, cipher: &Cipher) -> Result<Vec<FoundLock>> {
     let Some(local) = storage.local() else { return Ok(Vec::new()) };
     let unreadable = |e: std::io::Error| refused(Error::repository("cannot read the repository's locks"), &e);
     let mut all = Vec::new();
     for name in local.locks().map_err(unreadable)? {
         let Some(data) = local.read_lock(&name).map_err(unreadable)? else { continue };
         let age = local.lock_age(&name);
-        let lock = sealer.unseal_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok());
+        let lock = cipher.decrypt_file(&data).and_then(|json| serde_json::from_slice::<LockFile>(&json).ok());
         all.push(match lock {
             Some(lock) => {
                 FoundLock { stale: lock.stale(Timestamp::now(), age), owner: lock.describe(), name }
             }
             None => FoundLock {
-                stale: data.is_empty().then_some("it is empty: whoever began to write it was interrupted"),
+                stale: data.is_empty().then_some("it is empty: writing it was interrupted"),
                 owner: "a lock file that cannot be read".to_owned(),
                 name,
             },
@@ -388,7 +387,7 @@ pub(super) fn found(storage: &Storage, sealer: &Sealer) -> Result<Vec<FoundLock>
     Ok(all)
 }
 
-/// Removes a lock that was found.
+/// Removes a lock.
 pub(super) fn remove_found(storage: &Storage, lock: &FoundLock) -> Result<()> {
     storage.local().map_or(Ok(()), |local| remove(local, &lock.name))
 }
@@ -401,8 +400,8 @@ fn locked(lock: &LockFile) -> Error {
 }
 
 fn lost() -> Error {
-    Error::repository("the repository's lock was lost: it was removed by somebody else, or could not be renewed")
-        .hint("check the storage and who else uses the repository (`tik-backup unlock --all` and `restic unlock` remove locks in use); the run was ended so that a prune elsewhere cannot damage it")
+    Error::repository("the repository's lock was lost: another program removed it, or it could not be renewed")
+        .hint("check the storage, and what else uses the repository (`tik-backup unlock --all` and `restic unlock` remove locks in use); the run was ended because a prune on another host could damage it")
         .that_stops()
 }
 

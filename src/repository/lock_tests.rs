@@ -20,7 +20,7 @@ fn a_lock_of_a_dead_process_on_this_host_is_stale() {
     assert_eq!(dead.stale(Timestamp::now(), None), Some("its process is dead"));
     let other_boot = LockFile { pid_scope: Some("another start of this machine".to_owned()), ..dead.clone() };
     assert_eq!(other_boot.stale(Timestamp::now(), None), None);
-    // Locks of restic tell the host's name only, and "localhost", as in the sandbox of a build, is everybody's.
+    // Locks of restic contain only the host name, and "localhost", as in a build sandbox, is not unique.
     let restic = LockFile { pid_scope: None, ..dead };
     let told_apart = restic.hostname != "localhost";
     assert_eq!(restic.stale(Timestamp::now(), None), told_apart.then_some("its process is dead"));
@@ -32,20 +32,20 @@ fn a_lock_of_a_dead_process_on_this_host_is_stale() {
 fn a_lock_counts_from_the_time_that_is_in_it() {
     let room = tempfile::tempdir().unwrap();
     let local = LocalStorage::open(room.path(), None, &Patience::short()).unwrap();
-    let sealer = Sealer::new(&MasterKey::new()).unwrap();
+    let cipher = Cipher::new(&MasterKey::new()).unwrap();
     let before = Timestamp::now();
-    let (name, time) = write(&local, &sealer, false, false).map_err(Error::from).unwrap();
+    let (name, time) = write(&local, &cipher, false, false).map_err(Error::from).unwrap();
     let data = local.read_lock(&name).unwrap().unwrap();
-    let stored: LockFile = serde_json::from_slice(&sealer.unseal_file(&data).unwrap()).unwrap();
+    let stored: LockFile = serde_json::from_slice(&cipher.decrypt_file(&data).unwrap()).unwrap();
     assert_eq!(stored.time, time, "others count from there");
     assert!(before <= time);
     let storage = Storage::Local(Arc::new(local));
     let cancel = Cancel::new();
     let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel: &cancel, notice: &|_| {} };
-    let guard = LockGuard::acquire(&storage, &sealer, &options).map_err(Error::from).unwrap();
+    let guard = LockGuard::acquire(&storage, &cipher, &options).map_err(Error::from).unwrap();
     let state = guard.held.as_ref().unwrap().state();
     let data = storage.local().unwrap().read_lock(&state.name).unwrap().unwrap();
-    let stored: LockFile = serde_json::from_slice(&sealer.unseal_file(&data).unwrap()).unwrap();
+    let stored: LockFile = serde_json::from_slice(&cipher.decrypt_file(&data).unwrap()).unwrap();
     assert_eq!(stored.time, state.renewed, "and so does its owner, however long it took to write");
 }
 

@@ -1,26 +1,26 @@
-//! Packs that the index lists and that are not in the storage as it says.
+//! Packs that the index lists and that are missing from the storage or have a wrong size.
 
 use crate::{
     error::{Error, Result},
     output::plural,
 };
 
-/// So many lost packs are damage for sure; more than these, and most of all, look like a storage that is not whole.
+/// Up to this many lost packs are treated as damage. If there are more, and they are the majority, the storage seems incomplete.
 const FEW_LOST: usize = 8;
 
-/// How many packs are gone or cut off.
+/// Numbers of missing and truncated packs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lost {
     /// Packs that are not in the storage.
     pub(super) missing: usize,
-    /// Packs that are there with another size than the index says.
+    /// Packs with another size than the index says.
     pub(super) misfits: usize,
-    /// All packs that the index lists.
+    /// All packs in the index.
     pub(super) listed: usize,
 }
 
 impl Lost {
-    /// What is wrong with the packs.
+    /// The message about the packs.
     pub(super) fn text(self) -> String {
         let Self { missing, misfits, listed } = self;
         let of = |number: usize| format!("{number} of {listed} {} in the index", plural(listed, "pack"));
@@ -37,7 +37,7 @@ impl Lost {
         }
     }
 
-    /// What is to be told of it until a check is clean.
+    /// The problem that is reported until a check finds nothing.
     pub(super) fn error(self) -> Error {
         let packs = crate::output::count(self.packs(), "pack");
         let (was, it) = if self.packs() == 1 { ("was", "it") } else { ("were", "them") };
@@ -66,7 +66,7 @@ impl Lost {
         if self.packs() == 1 { "it is" } else { "they are" }
     }
 
-    /// Fails if so much is lost that the storage is probably not whole: more than half of many packs, or every one of few
+    /// Fails if so many packs are lost that the storage is probably incomplete: more than half of many packs, or all of a few
     /// although there are snapshots, which need some of them.
     pub(super) fn require_most(self, has_snapshots: bool) -> Result<()> {
         let none_left = has_snapshots && self.missing > 0 && self.missing == self.listed;
@@ -74,8 +74,8 @@ impl Lost {
             return Ok(());
         }
         Err(Error::repository(self.text()).hint(
-            "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, \
-             `tik-backup repair index --force` takes them out of the index",
+            "is the storage mounted completely? Nothing was written or removed; if the packs really are lost, \
+             `tik-backup repair index --force` removes them from the index",
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! Prune, and what keeps the index true to the packs.
+//! Prune, and keeping the index consistent with the packs.
 
 use std::{
     collections::HashSet,
@@ -26,10 +26,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// With less space free than this, prune rewrites nothing.
+/// With less free space than this, prune repacks nothing.
 const LITTLE_SPACE: u64 = 1 << 30;
 
-/// What a prune did.
+/// The result of a prune.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct PruneReport {
     /// Bytes of packs before.
@@ -40,20 +40,20 @@ pub struct PruneReport {
     pub packs_before: u64,
     /// Packs after.
     pub packs_after: u64,
-    /// Left-overs of interrupted writes that were removed.
+    /// Removed files of interrupted writes.
     pub leftovers: u64,
     /// Packs are only marked now, and removed by a prune at least 23 hours later: the storage has no locks.
     pub two_phase: bool,
 }
 
-/// Which part of the packs a check reads.
+/// The part of the packs that a check reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subset {
     /// None: only the structure is checked.
     Nothing,
     /// Every pack.
     All,
-    /// One of so many equal parts, another one each day.
+    /// One of this many equal parts, another one each day.
     OneOf(u32),
     /// The part `n` of `m`.
     Part(u32, u32),
@@ -81,15 +81,15 @@ impl Subset {
         if n == 0 || n > m { Err(invalid()) } else { Ok(Self::Part(n, m)) }
     }
 
-    /// The part to read, moved on from an empty one: reading nothing must not pass for a check.
+    /// The part to read. An empty part is replaced by the next one: reading nothing must not count as a check.
     fn resolve(self, packs: &[(Id, u32)], today: u32) -> Option<(u32, u32)> {
         let (n, m) = match self {
             Self::Nothing => return None,
             Self::All => return Some((0, 1)),
             Self::OneOf(m) => {
-                // Of few packs a larger part, so that hardly any part is empty.
+                // With few packs the parts are larger, so that hardly any is empty.
                 let m = m.min(u32::try_from(packs.len() / 4).unwrap_or(u32::MAX)).max(1);
-                // The second term lets a weekly check of one of seven parts read another one each week.
+                // Because of the second term, a weekly check of one of seven parts reads another one each week.
                 ((today + today / m) % m, m)
             }
             Self::Part(n, m) => return Some((n % m, m)),
@@ -102,7 +102,7 @@ impl Subset {
 }
 
 impl PruneReport {
-    /// Of a prune that has not changed these packs.
+    /// The report of a prune that has not changed these packs.
     fn unchanged(packs: &[(Id, u32)]) -> Self {
         let (bytes, count) = (bytes(packs), packs.len() as u64);
         Self {
@@ -122,8 +122,8 @@ fn bytes(packs: &[(Id, u32)]) -> u64 {
 
 impl Repository {
     /// Removes data that no snapshot needs. Waits up to `wait` for others; no other process can write meanwhile. `keep` is called
-    /// once the lock is held; packs that are younger than what it says stay, as attempts that ended without a snapshot refer to them
-    /// ([`keep_packs_for`](super::writer::keep_packs_for)). `lost` is called when packs turn out to be lost.
+    /// once the lock is held; packs younger than its result are kept, because attempts without a snapshot refer to them
+    /// ([`keep_packs_for`](super::writer::keep_packs_for)). `lost` is called if lost packs are found.
     pub fn prune(
         &self,
         wait: Duration,
@@ -139,12 +139,12 @@ impl Repository {
         if !before.is_empty() && self.has_no_snapshot()? {
             if keep.is_some() {
                 notice(
-                    "there is no snapshot yet; what a backup that failed has stored is kept for its next try",
+                    "there is no snapshot yet; the data that a failed backup has stored is kept for the next attempt",
                 );
                 return Ok(PruneReport::unchanged(&before));
             }
-            return Err(Error::repository("the repository has data and not one snapshot: pruning would remove everything")
-                .hint("check that the storage is mounted whole; if the data is of no use, remove the repository by hand"));
+            return Err(Error::repository("the repository has data but no snapshots: pruning would remove everything")
+                .hint("check that the storage is mounted completely; if the data is not needed, remove the repository by hand"));
         }
         let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
         self.require_index(&known, Depth::All, cancel)?;
@@ -154,16 +154,18 @@ impl Repository {
         lock.require_valid()?;
         let plan = caught("cannot plan the prune", || self.inner.prune_plan(&options)).map_err(|e| {
             e.hint(
-                "nothing was removed, as it is not known for sure what snapshots need: `tik-backup check` names what is \
-                 damaged, docs/operations.md has the steps under \"Damage\"",
+                "nothing was removed, because it is not certain what snapshots need: `tik-backup check` lists the damage, \
+                 docs/operations.md has the steps under \"Damage\"",
             )
         })?;
         caught("cannot prune", || self.inner.prune(&options, plan))?;
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
             lock.require_valid()?;
-            leftovers +=
-                local.sweep().map_err(|e| Error::repository("cannot remove left-overs").because(&e))? as u64;
+            leftovers += local
+                .sweep()
+                .map_err(|e| Error::repository("cannot remove files of interrupted writes").because(&e))?
+                as u64;
             leftovers += self.remove_unreferenced_packs()?;
         }
         let after = self.packs()?;
@@ -189,13 +191,13 @@ impl Repository {
         notice: &dyn Fn(&str),
     ) -> Result<PruneOptions> {
         let mut options = PruneOptions::default();
-        // Packs are as large as this program makes them; without this a large repository would be rewritten for it.
+        // Packs have the size that this program chooses; without this option a large repository would be rewritten.
         options.no_resize = true;
         options.instant_delete = alone;
         if let Some(keep) = keep {
             let hours = keep.as_secs().div_ceil(3600);
             notice(&format!(
-                "packs of the last {} are kept: backups that failed will use again what they have stored",
+                "packs of the last {} are kept: failed backups will reuse the data that they have stored",
                 crate::output::count(hours.div_ceil(24), "day")
             ));
             options.keep_pack = jiff::Span::new().hours(i64::try_from(hours).unwrap_or(24 * 31));
@@ -203,7 +205,7 @@ impl Repository {
         options.max_repack = match self.storage.local().map(LocalStorage::free_space).transpose()? {
             // Repacking writes before it removes.
             Some(free) if free < LITTLE_SPACE => {
-                notice("little space is free: only packs that are unused as a whole are removed");
+                notice("there is little free space: only completely unused packs are removed");
                 LimitOption::Percentage(0)
             }
             _ => LimitOption::Unlimited,
@@ -211,7 +213,7 @@ impl Repository {
         Ok(options)
     }
 
-    /// Packs that the index lists, those marked for removal included.
+    /// Packs in the index, including those marked for removal.
     pub(super) fn listed_packs(&self) -> Result<HashSet<Id>> {
         let mut listed = HashSet::new();
         for file in self.inner.stream_files::<IndexFile>().map_err(unreadable_index)? {
@@ -228,8 +230,8 @@ impl Repository {
             .map_err(|e| rustic_error("cannot list the packs", e))
     }
 
-    /// Removes packs that no index lists: an interrupted run leaves them behind, and the prune of `rustic_core`
-    /// overlooks them when it has no index to rewrite.
+    /// Removes packs that no index lists. Interrupted runs leave them, and the prune of `rustic_core` ignores them if it has no
+    /// index to rewrite.
     fn remove_unreferenced_packs(&self) -> Result<u64> {
         let listed = self.listed_packs()?;
         let backend = self.storage.backend();
@@ -243,12 +245,11 @@ impl Repository {
         Ok(removed)
     }
 
-    /// Takes packs that are not there any more out of the index, and those that were cut off after what is whole of them was stored
-    /// again. Readers believe the index: they would look for a blob in a pack that does not have it although this run stores it
-    /// again in another.
+    /// Removes missing packs from the index, and truncated ones after their intact blobs are stored again. Readers rely on the
+    /// index: they would look for a blob in a pack that lacks it although this run stores it again in another pack.
     ///
-    /// A prune that rewrites the same files on a storage without locks loses nothing by it: every pack that is there stays in an
-    /// index file, as the new one is written before the old one is removed.
+    /// This is safe beside a prune that rewrites the same files on a storage without locks: every existing pack stays in an index
+    /// file, because the new one is written before the old one is removed.
     pub(super) fn forget_missing_packs(
         &self,
         known: &KnownBlobs,
@@ -264,13 +265,13 @@ impl Repository {
         told(&lost.error());
         match self.take_out(known) {
             Ok(()) => notice(&format!(
-                "warning: {text}; {they_are} taken out of the index, and what this run needs of {them} is stored again; older \
+                "warning: {text}; {they_are} removed from the index, and the data that this run needs of {them} is stored again; older \
                  snapshots may be damaged: run `tik-backup check`"
             )),
-            // A server that only lets append refuses to remove index files.
+            // An append-only server refuses to remove index files.
             Err(error) if !self.has_locks() => {
                 let stays = format!(
-                    "{they} could not be taken out of the index ({}): restores may look for data in the wrong place until \
+                    "{they} could not be removed from the index ({}): restores may look for data in the wrong place until \
                      `tik-backup repair index` was run by a host that may remove files",
                     error.summary()
                 );
@@ -279,7 +280,7 @@ impl Repository {
                      check`",
                 ));
                 notice(&format!(
-                    "warning: {text}; what this run needs of {them} is stored again, but {stays}"
+                    "warning: {text}; the data that this run needs of {them} is stored again, but {stays}"
                 ));
             }
             Err(error) => return Err(error),
@@ -287,7 +288,7 @@ impl Repository {
         Ok(())
     }
 
-    /// As [`Self::forget_missing_packs`], for a prune, which also meets packs that are marked for removal.
+    /// As [`Self::forget_missing_packs`], for a prune, which also handles packs marked for removal.
     fn mend_index(
         &self,
         known: &KnownBlobs,
@@ -299,7 +300,7 @@ impl Repository {
             let lost = known.lost();
             lost.require_most(!self.has_no_snapshot()?)?;
             told(&lost.error());
-            notice(&format!("{}; {} taken out of the index", lost.text(), lost.they_are()));
+            notice(&format!("{}; {} removed from the index", lost.text(), lost.they_are()));
             self.take_out(known)?;
         }
         let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();
@@ -332,7 +333,7 @@ impl Repository {
     ) -> Result<PacksRead> {
         let used = match subset {
             Subset::Nothing => return Ok(PacksRead::default()),
-            // Only here it matters for the choice which packs can be read.
+            // Only here does the choice depend on which packs can be read.
             Subset::OneOf(_) => {
                 let used = self.used_packs()?;
                 there.iter().filter(|(id, _)| used.contains(id)).copied().collect()
@@ -346,7 +347,7 @@ impl Repository {
     }
 }
 
-/// Calls the library. That it panics on what is damaged is an error like others.
+/// Calls the library and turns a panic, which damaged data can cause, into an error.
 pub(super) fn caught<T>(doing: &str, call: impl FnOnce() -> RusticResult<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(result) => result.map_err(|e| rustic_error(doing, e)),

@@ -1,11 +1,12 @@
-//! The restic repository. The only module that names `rustic_core` and `rustic_backend`: those open, read, restore,
-//! prune and check; the write path in [`writer`] is our own.
+//! The restic repository. The only module that uses `rustic_core` and `rustic_backend`, which open, read, restore, prune and
+//! check; the write path in [`writer`] is our own.
 
 mod check;
 mod chunker;
+mod crypto;
+mod directories;
 mod errors;
 mod findings;
-mod folders;
 mod foreign;
 mod guard;
 mod hosts;
@@ -29,7 +30,6 @@ mod retention;
 mod retry;
 mod root;
 mod salvage;
-mod seal;
 mod sessions;
 mod snapshot;
 mod storage;
@@ -63,8 +63,8 @@ pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker, errors::rustic_error, known::KnownBlobs, local::LocalStorage, needed::Depth,
-    seal::Sealer, storage::Storage, watch::Watch,
+    chunker::Chunker, crypto::Cipher, errors::rustic_error, known::KnownBlobs, local::LocalStorage,
+    needed::Depth, storage::Storage, watch::Watch,
 };
 use crate::{
     config::RepositoryConfig,
@@ -78,18 +78,18 @@ use crate::{
 /// An opened repository of `rustic_core`.
 type Opened = rustic_core::Repository<OpenStatus>;
 
-/// So much of `min_free` a run leaves free, for the locks and indexes that freeing space needs.
+/// The part of `min_free` that a run leaves free, for the locks and indexes that a prune needs to free space.
 const RESERVE: u64 = 256 << 20;
 
-/// Snapshot files are small: reading them is waiting for the storage.
+/// Threads that read snapshot files. These are small: reading them is mostly waiting for the storage.
 const READERS: usize = 8;
 
-/// What `init` found or did.
+/// The result of `init`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Initialised {
-    /// There was none; now there is.
+    /// The repository was created.
     Created,
-    /// It was there, and the password opens it.
+    /// It existed, and the password opens it.
     Present,
 }
 
@@ -97,23 +97,23 @@ pub enum Initialised {
 pub struct Repository {
     inner: Opened,
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     config: RepositoryConfig,
 }
 
-/// The file of the repository that an error is about and that cannot be read.
+/// The id of the unreadable repository file that caused an error.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DamagedFile(pub(crate) rustic_core::Id);
 
 impl Fact for DamagedFile {}
 
 impl Repository {
-    /// Creates the repository that the configuration names, unless it is there.
+    /// Creates the configured repository, unless it exists.
     pub fn init(config: &RepositoryConfig) -> Result<Initialised> {
         Self::init_for(config, None)
     }
 
-    /// As [`Self::init`]; a folder that root creates in a folder of root's belongs to `service`, who is to use it.
+    /// As [`Self::init`]; a directory that root creates below a directory of root's belongs to `service`, the user of the services.
     pub(crate) fn init_for(config: &RepositoryConfig, service: Option<&Account>) -> Result<Initialised> {
         let patience = Patience::short();
         if let Some(path) = config.location.load()?.path() {
@@ -125,12 +125,10 @@ impl Repository {
             return Ok(Initialised::Present);
         }
         if let Some(local) = storage.local()
-            && local
-                .has_content()
-                .map_err(|e| Error::repository("cannot look into the repository").because(&e))?
+            && local.has_content().map_err(|e| Error::repository("cannot list the repository").because(&e))?
         {
             return Err(Error::repository(format!("{} has no `config` but other files of a repository", config.location))
-                .hint("it may be damaged or half mounted: nothing was written; if it is of no use, remove it by hand"));
+                .hint("it may be damaged or incompletely mounted: nothing was written; if it is not needed, remove it by hand"));
         }
         let password = config.password_file.load()?;
         require_portable(&config.password_file, &password)?;
@@ -141,13 +139,13 @@ impl Repository {
         Ok(Initialised::Created)
     }
 
-    /// Opens the repository that the configuration names, for whoever takes a look: a storage that does not answer is
-    /// asked again for some seconds only.
+    /// Opens the configured repository for commands that only read: a storage that does not answer is retried for a few seconds
+    /// only.
     pub fn open(config: &RepositoryConfig) -> Result<Self> {
         Self::open_patiently(config, &Patience::short())
     }
 
-    /// As [`Self::open`], for work that outlives an outage of the storage.
+    /// As [`Self::open`], for work that waits for the end of an outage.
     pub fn open_patiently(config: &RepositoryConfig, patience: &Patience) -> Result<Self> {
         let storage = Storage::open(config, false, patience)?;
         if !exists(&storage)? {
@@ -164,11 +162,11 @@ impl Repository {
             return Err(Error::repository("the repository has format version 1")
                 .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
         }
-        let sealer = Sealer::new(&inner.key())?;
-        Ok(Self { inner, storage, sealer, config: config.clone() })
+        let cipher = Cipher::new(&inner.key())?;
+        Ok(Self { inner, storage, cipher, config: config.clone() })
     }
 
-    /// Another handle on the same repository, for the operations of `rustic_core` that use theirs up.
+    /// Another handle of the same repository, for operations of `rustic_core` that consume theirs.
     fn reopen(&self) -> Result<Opened> {
         new_handle(&self.storage)?
             .open(&Credentials::Masterkey(self.inner.key()))
@@ -180,45 +178,45 @@ impl Repository {
         &self.config.host
     }
 
-    /// Its id, in hex digits. A copy of its files has the same.
+    /// Its id, in hex digits. A copy of the repository has the same id.
     pub fn id(&self) -> String {
         self.inner.config().id.to_hex().as_str().to_owned()
     }
 
-    /// Where it is, without passwords.
+    /// Its location, without passwords.
     pub fn location(&self) -> String {
         self.config.location.to_string()
     }
 
-    /// Are there lock files? Only storages that are local or mounted have them.
+    /// Whether it has lock files. Only local and mounted storages have them.
     pub fn has_locks(&self) -> bool {
         self.storage.local().is_some()
     }
 
     /// Takes a lock.
     pub fn lock(&self, options: &LockOptions<'_>) -> Result<LockGuard> {
-        Ok(LockGuard::acquire(&self.storage, &self.sealer, options)?)
+        Ok(LockGuard::acquire(&self.storage, &self.cipher, options)?)
     }
 
-    /// Takes a lock for reading, and tells a storage that takes none from other refusals.
+    /// Takes a lock for reading, and distinguishes a storage without room for locks from other refusals.
     ///
     /// # Errors
-    /// Why there is no lock.
+    /// The reason why no lock was taken.
     pub fn lock_to_read(&self, options: &LockOptions<'_>) -> Result<LockGuard, Refusal> {
-        LockGuard::acquire(&self.storage, &self.sealer, options)
+        LockGuard::acquire(&self.storage, &self.cipher, options)
     }
 
-    /// The locks that others hold or have left behind; empty where there are none.
+    /// The locks of other processes, held or stale; empty for a storage without locks.
     pub fn locks(&self) -> Result<Vec<FoundLock>> {
-        lock::found(&self.storage, &self.sealer)
+        lock::found(&self.storage, &self.cipher)
     }
 
-    /// Removes a lock, whoever holds it.
+    /// Removes a lock of any process.
     pub fn remove_lock(&self, lock: &FoundLock) -> Result<()> {
         lock::remove_found(&self.storage, lock)
     }
 
-    /// Waits until the storage answers and holds the repository, as long as its patience lasts.
+    /// Waits, within its patience, until the storage answers and contains the repository.
     pub fn require_storage(&self) -> Result<()> {
         self.storage.verify_identity()?;
         if exists(&self.storage)? {
@@ -228,18 +226,18 @@ impl Repository {
             .hint("check that the right storage is mounted"))
     }
 
-    /// Fails if less space is free than the configuration demands before a run.
+    /// Fails if less space is free than a run requires.
     pub fn require_free_space(&self) -> Result<()> {
         let Some(local) = self.storage.local() else { return Ok(()) };
         let (free, needed) = (local.free_space()?, self.config.min_free);
         if free >= needed {
             return Ok(());
         }
-        // A repository without snapshots has nothing that a prune could free.
+        // In a repository without snapshots, a prune could free nothing.
         let hint = if self.snapshot_ids().is_ok_and(|ids| ids.is_empty()) {
-            "make room on the storage, or name a larger one; a run needs that much to begin, whatever it will store"
+            "free space on the storage, or use a larger one; a run does not start with less"
         } else {
-            "`tik-backup prune` frees what retention has dropped; otherwise make room on the storage"
+            "`tik-backup prune` removes the data of dropped snapshots; otherwise free space on the storage"
         };
         Err(Error::repository(format!(
             "only {} free at {}, less than `repository.min_free` ({})",
@@ -250,12 +248,12 @@ impl Repository {
         .hint(hint))
     }
 
-    /// Bytes free where it lies, if it lies in a file system that can tell.
+    /// Free bytes on its file system; `None` if it is not in a file system.
     pub fn free_space(&self) -> Option<u64> {
         self.storage.local()?.free_space().ok()
     }
 
-    /// Bytes of all packs. All of them are listed, which takes a while on a remote storage.
+    /// Bytes of all packs. This lists all of them, which is slow on a remote storage.
     pub fn packed_bytes(&self) -> Result<u64> {
         use rustic_core::ReadBackend;
         let packs = self.storage.backend().list_with_size(rustic_core::FileType::Pack);
@@ -272,7 +270,7 @@ impl Repository {
         }
     }
 
-    /// The snapshots that `hosts` made and that can be read, oldest first, and an error for each that cannot, whoever made it.
+    /// The readable snapshots of `hosts`, oldest first, and an error for each unreadable one of any host.
     pub fn readable_snapshots(&self, hosts: Hosts) -> Result<(Vec<Snapshot>, Vec<Error>)> {
         let ids: Vec<SnapshotId> = self
             .inner
@@ -291,15 +289,14 @@ impl Repository {
         Ok((snapshots, damaged))
     }
 
-    /// Ids of all snapshots, of whichever program.
+    /// Ids of the snapshots of all programs.
     pub fn snapshot_ids(&self) -> Result<Vec<[u8; 32]>> {
         let ids =
             self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
         Ok(ids.filter_map(|id| snapshot::id_bytes(id.to_hex().as_str())).collect())
     }
 
-    /// The snapshots of these ids, in their order: `None` for those of other programs and for those that are no longer
-    /// there.
+    /// The snapshots with these ids, in the same order: `None` for those of other programs and for removed ones.
     pub fn snapshots_by_id(&self, ids: &[[u8; 32]]) -> Vec<Result<Option<Snapshot>>> {
         let ids: Vec<SnapshotId> = ids.iter().map(|id| rustic_core::Id::new(*id).into()).collect();
         self.read_snapshots(&ids)
@@ -320,14 +317,14 @@ impl Repository {
             Err(error) => {
                 let what = format!("cannot read the snapshot file {}", id.to_hex().as_str());
                 Err(rustic_error(&what, error).with(DamagedFile(*id)).hint(
-                    "if it is damaged for good, move it away from the repository's folder `snapshots`, as docs/operations.md \
+                    "if it is damaged for good, move it away from the repository's directory `snapshots`, as docs/operations.md \
                      shows; the other snapshots are not affected",
                 ))
             }
         }
     }
 
-    /// Was a snapshot removed since it was listed?
+    /// Whether a snapshot was removed since it was listed.
     fn is_gone(&self, id: SnapshotId) -> Result<bool> {
         let mut there =
             self.inner.list::<SnapshotId>().map_err(|e| rustic_error("cannot list the snapshots", e))?;
@@ -335,8 +332,8 @@ impl Repository {
     }
 
     /// Starts a run that writes. The lock must have been taken before: it keeps a prune from removing what the run's
-    /// index says is there. `lost` is called when packs turn out to be lost, before they are taken out of the index: nobody who
-    /// comes later sees it. If it is called again, that says more.
+    /// index lists. `lost` is called if lost packs are found, before they are removed from the index, where later
+    /// commands would not find them. A second call has more information.
     pub fn begin_run(
         &self,
         lock: Arc<LockGuard>,
@@ -355,7 +352,7 @@ impl Repository {
         let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
-            sealer: self.sealer.clone(),
+            cipher: self.cipher.clone(),
             chunker: Chunker::new(polynomial)?,
             known,
             watch,
@@ -373,25 +370,24 @@ impl Repository {
     }
 }
 
-/// Whether stock restic reads another password from the same file: it drops white space around it, and a byte order mark.
+/// Whether stock restic reads another password from the same file: it strips surrounding white space and a byte order mark.
 pub(crate) fn is_trimmed_by_restic(password: &Secret) -> bool {
     let text = password.expose();
     text.trim() != text || text.starts_with('\u{feff}')
 }
 
-/// Refuses such a password while that costs nothing.
+/// Refuses such a password before the repository is created.
 fn require_portable(file: &SecretFile, password: &Secret) -> Result<()> {
     if !is_trimmed_by_restic(password) {
         return Ok(());
     }
-    let what =
-        "begins or ends with white space or a byte order mark, which restic would leave out of the password";
+    let what = "begins or ends with white space or a byte order mark, which restic strips from the password";
     Err(Error::usage(format!("{}: the file {file} {what}", file.key()))
-        .hint("remove it: what is stored must open with restic and the same file"))
+        .hint("remove it: restic must be able to open the repository with the same file"))
 }
 
 fn new_handle(storage: &Storage) -> Result<rustic_core::Repository<()>> {
-    // A cache would put copies of the repository's files on this machine's disk, for little gain.
+    // A cache would store copies of the repository's files on the local disk, for little gain.
     let options = RepositoryOptions::default().no_cache(true);
     rustic_core::Repository::new(&options, &storage.backends())
         .map_err(|e| rustic_error("cannot open the repository", e))

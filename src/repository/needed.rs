@@ -1,4 +1,4 @@
-//! Whether what snapshots need is there: listed by the index, in packs that the storage has.
+//! Whether the data that snapshots need exists: listed by the index, in packs of the storage.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,48 +17,48 @@ use crate::{
 /// A repository with its index in memory.
 pub(super) type Reader = rustic_core::Repository<IndexedFullStatus>;
 
-/// So many of the blobs that are not there are remembered: one of them decides.
+/// At most this many missing blobs are remembered: a single one decides.
 const REMEMBERED: usize = 100_000;
-/// So many folders of the newest snapshots a backup looks at when packs are in no index. `check` and `prune` look at all.
+/// If packs are in no index, a backup reads this many directories of the newest snapshots. `check` and `prune` read all.
 const FEW_TREES: usize = 4096;
 
-/// How much of the snapshots is looked at to see whether the index is lost.
+/// How much of the snapshots is read to determine whether the index is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
-    /// Their roots, and some folders of the newest of each item.
+    /// Their roots, and some directories of each item's newest snapshot.
     Newest,
     /// Everything.
     All,
 }
 
-/// What was found in a few folders.
+/// The result for a few directories.
 #[derive(Default)]
 pub(super) struct Found {
     lacking: Vec<Id>,
-    /// Whether some of them are folders: what lies below is not known.
+    /// Whether some of them are directories, whose content is then unknown.
     lacks_trees: bool,
     pub(super) trees: Vec<Id>,
-    /// Folders that cannot be read, or that lack something themselves.
+    /// Directories that cannot be read or directly lack something.
     pub(super) broken: Vec<Id>,
     pub(super) unreadable: Option<Error>,
 }
 
-/// What is not there below some trees.
+/// Missing blobs below some trees.
 #[derive(Default)]
 pub(super) struct Lacking {
     /// Blobs that `known` does not have, 100,000 at most.
     blobs: HashSet<Id>,
-    /// Whether some of them are folders.
+    /// Whether some of them are directories.
     trees: bool,
-    /// Why a tree that should be there cannot be read.
+    /// Why an existing tree cannot be read.
     problem: Option<Error>,
 }
 
 impl Lacking {
-    /// Whether everything is there.
+    /// Whether everything exists.
     ///
     /// # Errors
-    /// Nothing is known to be gone, but something could not be read: that may pass.
+    /// Nothing is known to be missing, but something could not be read, which may be temporary.
     pub(super) fn finds_nothing(self) -> Result<bool> {
         match (self.blobs.is_empty(), self.problem) {
             (true, Some(error)) => Err(error),
@@ -67,10 +67,10 @@ impl Lacking {
     }
 }
 
-/// What `known` does not have below these trees. At most so many trees are read.
+/// The blobs below these trees that `known` lacks. At most `limit` trees are read.
 ///
 /// # Errors
-/// It was cancelled.
+/// The work was stopped.
 pub(super) fn lacking(
     reader: &Reader,
     known: &KnownBlobs,
@@ -99,12 +99,12 @@ pub(super) fn lacking(
     }
 }
 
-/// Looks at these trees, several at a time.
+/// Reads these trees, several at a time.
 pub(super) fn look_at_all(reader: &Reader, known: &KnownBlobs, trees: &[Id]) -> Vec<Found> {
     let parts: Vec<&[Id]> = trees.chunks(trees.len().div_ceil(READERS).max(1)).collect();
     let panicked = |ids: &&[Id]| Found {
         broken: ids.to_vec(),
-        unreadable: Some(Error::repository("cannot read a folder of a snapshot")),
+        unreadable: Some(Error::repository("cannot read a directory of a snapshot")),
         ..Found::default()
     };
     workers::map_or(&parts, READERS, panicked, |ids| look(reader, known, ids))
@@ -134,7 +134,7 @@ fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
             }
             Err(error) => {
                 found.broken.push(*id);
-                found.unreadable = Some(rustic_error("cannot read a folder of a snapshot", error));
+                found.unreadable = Some(rustic_error("cannot read a directory of a snapshot", error));
             }
         }
     }
@@ -142,14 +142,14 @@ fn look(reader: &Reader, known: &KnownBlobs, ids: &[Id]) -> Found {
 }
 
 impl Repository {
-    /// Fails if snapshots need packs that are there and that no index file lists: then the index, or a part of it, is lost,
-    /// and with it the way to what is stored. A backup would store everything anew, and a prune would remove what can be
-    /// healed. Packs of runs that were killed, or that have not written their index yet, are needed by no snapshot.
+    /// Fails if snapshots need existing packs that no index file lists: then the index, or a part of it, is lost, and stored
+    /// data cannot be found. A backup would store everything again, and a prune would remove data that can be recovered. Packs
+    /// of runs that were killed or have not written their index yet are needed by no snapshot.
     pub(super) fn require_index(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<()> {
         match self.lost_index(known, depth, cancel)? {
             None => Ok(()),
             Some(lost) => Err(Error::repository(lost).hint(
-                "`tik-backup repair index` writes it anew from the packs; until then nothing is written or removed. Do not \
+                "`tik-backup repair index` rebuilds it from the packs; until then nothing is written or removed. Do not \
                  remove snapshots: what they need is there",
             )),
         }
@@ -161,7 +161,7 @@ impl Repository {
         self.require_index(&known, Depth::Newest, cancel)
     }
 
-    /// That the index is lost, if it is.
+    /// The message that the index is lost, if it is.
     pub(super) fn lost_index(
         &self,
         known: &KnownBlobs,
@@ -178,12 +178,12 @@ impl Repository {
         }
         for (pack, size) in &known.unindexed {
             cancel.check()?;
-            // What cannot be read shows elsewhere.
+            // Unreadable data is reported elsewhere.
             let Ok(Some(blobs)) = self.pack_header(pack, *size) else { continue };
             let is_needed = blobs.iter().any(|blob| needed.contains(&blob.id));
-            // Where folders are gone, what lies below them is not known: it may be this.
+            // The content of missing directories is unknown: it may be in these packs.
             let may_be_needed = lacks_trees && blobs.iter().any(|blob| !known.has(blob.tpe(), &blob.id));
-            // A run beside this one may have written index and snapshot since ours were read.
+            // A concurrent run may have written an index and a snapshot since ours were read.
             if (is_needed || may_be_needed) && !self.listed_packs()?.contains(pack) {
                 return Ok(Some(lost_text(known, is_needed)));
             }
@@ -191,7 +191,7 @@ impl Repository {
         Ok(None)
     }
 
-    /// What snapshots need and what counts as not stored. That one root is not known says nothing of what others need.
+    /// Blobs that snapshots need and that are not stored. An unknown root says nothing about other snapshots.
     fn needed_and_unknown(&self, known: &KnownBlobs, depth: Depth, cancel: &Cancel) -> Result<Lacking> {
         let snapshots = self.snapshot_files()?;
         let unknown: Vec<Id> =
@@ -201,13 +201,13 @@ impl Repository {
             Depth::Newest => (newest_roots(&snapshots), FEW_TREES),
         };
         let reader = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
-        // That a folder is damaged does not say that the index is lost.
+        // A damaged directory does not mean that the index is lost.
         let mut lacking = lacking(&reader, known, roots, most, cancel)?;
         lacking.blobs.extend(unknown);
         Ok(lacking)
     }
 
-    /// The snapshot files that can be read, of whichever program.
+    /// The readable snapshot files of all programs.
     pub(super) fn snapshot_files(&self) -> Result<Vec<SnapshotFile>> {
         let files = self
             .inner
@@ -217,7 +217,7 @@ impl Repository {
     }
 }
 
-/// That the index, or a part of it, is lost. Whether snapshots need what is in no index file is certain, or only possible.
+/// The message that the index, or a part of it, is lost. Either snapshots certainly need the unindexed packs, or possibly.
 fn lost_text(known: &KnownBlobs, is_needed: bool) -> String {
     let part = if known.listed == 0 { "" } else { "a part of " };
     let (are, them) = if known.unindexed.len() == 1 { ("is", "it") } else { ("are", "them") };
@@ -225,7 +225,7 @@ fn lost_text(known: &KnownBlobs, is_needed: bool) -> String {
     let why = if is_needed {
         format!("snapshots need what is in {them}")
     } else {
-        format!("snapshots may need what is in {them}: folders that would tell are not there either")
+        format!("snapshots may need what is in {them}: directories that would show it are missing as well")
     };
     format!("{part}the index is lost: {packs} in the storage {are} in no index file, and {why}")
 }

@@ -1,5 +1,4 @@
-//! Files, folders and the rest as restic's trees describe them: names as Go's `strconv.Quote` writes them, file modes in
-//! the bits of Go's `fs.FileMode`.
+//! Nodes of restic's trees: names are quoted as by Go's `strconv.Quote`, file modes have the bits of Go's `fs.FileMode`.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -10,7 +9,7 @@ use rustic_core::repofile::{Metadata, NodeType};
 
 use crate::stream::files::{Attributes, NodeKind, Special};
 
-/// Go's bits for what lies beyond the nine permission bits.
+/// Go's bits beyond the nine permission bits.
 const DIR: u32 = 1 << 31;
 const SYMLINK: u32 = 1 << 27;
 const DEVICE: u32 = 1 << 26;
@@ -54,14 +53,14 @@ pub(super) fn metadata(attributes: &Attributes, tpe: &NodeType, mode: u32, size:
         device_id: attributes.device,
         size,
         links: attributes.links,
-        // Their type has no public name; they are written from the attributes themselves.
+        // Their type is not public; they are written from the attributes.
         extended_attributes: Vec::new(),
     }
 }
 
-/// What a node's metadata says in our words.
+/// Converts a node's metadata.
 pub(super) fn attributes(meta: Metadata) -> Attributes {
-    // A mode of 0 is left out of a tree.
+    // A mode of 0 is omitted in a tree.
     let go = meta.mode.unwrap_or(0);
     let special = SPECIAL_BITS.iter().filter(|(_, bit)| go & bit != 0).map(|(unix, _)| unix);
     Attributes {
@@ -84,7 +83,7 @@ pub(super) fn attributes(meta: Metadata) -> Attributes {
     }
 }
 
-/// The type of a node for something special.
+/// The node type of a special entry.
 pub(super) fn node_type(special: &Special) -> NodeType {
     match special {
         Special::Symlink(target) => NodeType::from_link(target.as_ref()),
@@ -95,7 +94,7 @@ pub(super) fn node_type(special: &Special) -> NodeType {
     }
 }
 
-/// What a node is.
+/// The type of a node.
 pub(super) fn kind(tpe: &NodeType, size: u64) -> NodeKind {
     match tpe {
         NodeType::File => NodeKind::File(size),
@@ -145,8 +144,8 @@ fn quote_char(quoted: &mut String, c: char) {
     }
 }
 
-/// Whether a character beyond ASCII can be seen. The standard library knows, and tells only by escaping: a character that
-/// joins the one before it is escaped at the beginning of a text only.
+/// Whether a non-ASCII character is printable. The standard library exposes this only by escaping; a combining character is
+/// escaped only at the beginning of a text.
 fn is_printable(c: char) -> bool {
     let mut text = [b'a', 0, 0, 0, 0];
     let length = 1 + c.encode_utf8(&mut text[1..]).len();

@@ -1,5 +1,5 @@
-//! Reads packs as a whole and compares them with their names and with the index. The layout of a pack is that of
-//! restic's repository format: sealed blobs, the sealed header that lists them, the header's length in four bytes.
+//! Reads whole packs and compares them with their names and with the index. A pack has the layout of restic's repository
+//! format: encrypted blobs, the encrypted header that lists them, and the header's length in four bytes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -13,23 +13,24 @@ use rustic_core::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Repository, rustic_error,
-    seal::{OVERHEAD, Sealer, hash},
+    Repository,
+    crypto::{Cipher, OVERHEAD, hash},
+    rustic_error,
 };
 use crate::{error::Result, stream::cancel::Cancel, workers};
 
-/// Packs that are read at the same time hold at most so many bytes, unless a single one is larger.
+/// The limit for the total size of packs that are read at the same time, unless a single one is larger.
 const MEMORY: u64 = 256 << 20;
-/// More threads than these gain nothing: one or two keep a disk busy.
+/// The maximum number of threads: one or two keep a disk busy.
 const MOST_WORKERS: usize = 4;
 /// Bytes of the header's length at the end of a pack.
 const LENGTH: usize = 4;
 /// Bytes of an id.
 const ID: usize = 32;
-/// So much is read of a pack's end at first: the headers of most packs are shorter.
+/// The number of bytes first read from a pack's end: most headers are shorter.
 const TAIL: u32 = 32 << 10;
 
-/// A blob as the index and the header of its pack describe it. Sorts by its place in the pack.
+/// A blob as the index and the header of its pack describe it. Sorted by offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Blob {
     pub(super) offset: u32,
@@ -47,13 +48,13 @@ impl Blob {
         if self.tree { BlobType::Tree } else { BlobType::Data }
     }
 
-    /// What the header of a pack says of it.
+    /// Its entry in the header of a pack.
     pub(super) fn header_entry(&self) -> Vec<u8> {
         let kind = u8::from(self.tree) + if self.plain.is_some() { 2 } else { 0 };
         let mut entry = vec![kind];
         entry.extend(self.length.to_le_bytes());
         entry.extend(self.plain.into_iter().flat_map(u32::to_le_bytes));
-        // Ids give their bytes away only as text.
+        // The bytes of an id are accessible only as text.
         entry.extend(super::id_bytes(self.id.to_hex().as_str()).into_iter().flatten());
         entry
     }
@@ -71,35 +72,35 @@ impl From<&IndexBlob> for Blob {
     }
 }
 
-/// The packs to read, with all that the index says of them.
+/// The packs to read, with their index entries.
 #[derive(Debug, Default)]
 pub(super) struct IndexedPacks {
     pub(super) blobs: HashMap<Id, Vec<Blob>>,
 }
 
-/// What came of reading packs.
+/// The result of reading packs.
 #[derive(Debug, Default)]
 pub(super) struct PacksRead {
     /// How many were read.
     pub(super) read: u64,
-    /// A sentence for each damaged one, which names it; sorted.
+    /// A sentence for each damaged one, with its id; sorted.
     pub(super) errors: Vec<String>,
-    /// Those that were read.
+    /// The packs that were read.
     pub(super) packs: HashSet<Id>,
-    /// Those of them that are damaged.
+    /// The damaged ones among them.
     pub(super) damaged: Vec<Id>,
 }
 
 impl Repository {
-    /// Ids of the packs that the index lists and does not mark for removal.
+    /// Ids of packs in the index that are not marked for removal.
     pub(super) fn used_packs(&self) -> Result<HashSet<Id>> {
         let mut used = HashSet::new();
         self.each_index(|index| used.extend(index.packs.iter().map(|pack| *pack.id)))?;
         Ok(used)
     }
 
-    /// What the index says of the packs that `chosen` wants, without those that are marked for removal: nobody needs
-    /// what is in them, and the index need not know.
+    /// Index entries of the packs that `chosen` selects, without those marked for removal: these are unused, and the index need
+    /// not list their content.
     pub(super) fn indexed_packs(&self, chosen: impl Fn(&Id) -> bool) -> Result<IndexedPacks> {
         let mut blobs: HashMap<Id, Vec<Blob>> = HashMap::new();
         self.each_index(|index| {
@@ -122,7 +123,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The blobs that the header of a pack lists, wherever the index is; `None` if the header is damaged.
+    /// The blobs in the header of a pack, independent of the index; `None` if the header is damaged.
     pub(super) fn pack_header(&self, id: &Id, size: u32) -> Result<Option<Vec<Blob>>> {
         let tail = |length: u32| {
             let read = self.storage.backend().read_partial(FileType::Pack, id, false, size - length, length);
@@ -139,10 +140,10 @@ impl Repository {
         if length as usize + LENGTH > data.len() {
             data = tail(length + LENGTH as u32)?;
         }
-        Ok(read_header(&self.sealer, &data, size as usize))
+        Ok(read_header(&self.cipher, &data, size as usize))
     }
 
-    /// Reads all those of `there` (packs in the storage, with their sizes) that are in `indexed`.
+    /// Reads all packs of `there` (packs in the storage, with their sizes) that are in `indexed`.
     pub(super) fn read_packs(
         &self,
         there: &[(Id, u32)],
@@ -172,38 +173,38 @@ impl Repository {
         Ok(PacksRead { read: packs.len() as u64, errors, packs: ids, damaged })
     }
 
-    /// Says what is wrong with a pack.
+    /// Checks a pack.
     fn read_pack(&self, id: &Id, size: u32, blobs: &[Blob]) -> Result<(), String> {
         let expected = pack_len(blobs);
         if u64::from(size) > expected {
-            return Err(format!("its size is {size} bytes, and by the index it should have {expected}"));
+            return Err(format!("its size is {size} bytes, but {expected} according to the index"));
         }
         let read = self.storage.backend().read_full(FileType::Pack, id);
         let data = read.map_err(|e| rustic_error("it cannot be read", e).summary())?;
         let name_fits = hash(&data) == *id;
-        verify(&self.sealer, data.into(), blobs, name_fits)
+        verify(&self.cipher, data.into(), blobs, name_fits)
     }
 }
 
-/// Bytes of a pack with these blobs.
+/// The size of a pack with these blobs.
 fn pack_len(blobs: &[Blob]) -> u64 {
     let entries = blobs.iter().map(|blob| u64::from(blob.length) + entry_len(blob.plain.is_some()) as u64);
     entries.sum::<u64>() + (OVERHEAD + LENGTH) as u64
 }
 
-/// Bytes of an entry of a pack's header: type, length, the length after decompression of a compressed blob, id.
+/// The size of an entry in a pack's header: type, length, for a compressed blob its uncompressed length, id.
 fn entry_len(compressed: bool) -> usize {
     1 + 4 + if compressed { 4 } else { 0 } + ID
 }
 
-/// Compares a pack's content with what the index says of it; `name_fits` if its bytes hash to its name. An error is
-/// a sentence on all that is wrong.
-fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -> Result<(), String> {
+/// Compares a pack's content with its index entries; `name_fits` if its bytes hash to its name. The error is a sentence with
+/// all findings.
+fn verify(cipher: &Cipher, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -> Result<(), String> {
     let mut damage = Vec::new();
     if !name_fits {
-        damage.push("its bytes are not those that were stored under this name".to_owned());
+        damage.push("its content does not match its name".to_owned());
     }
-    match read_header(sealer, &data, data.len()) {
+    match read_header(cipher, &data, data.len()) {
         None => damage.push("its header cannot be read".to_owned()),
         Some(mut listed) => {
             listed.sort_unstable();
@@ -213,10 +214,10 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
         }
     }
     // The header has been read: blobs are decrypted where they are.
-    let mut lost = blobs.iter().filter(|blob| !is_whole(sealer, &mut data, blob));
+    let mut lost = blobs.iter().filter(|blob| !is_whole(cipher, &mut data, blob));
     if let Some(first) = lost.next() {
         damage.push(format!(
-            "{} of its {} damaged or not there, the first of them {} ({} at {})",
+            "{} of its {} damaged or missing, the first of them {} ({} at {})",
             lost.count() + 1,
             crate::output::count(blobs.len(), "blob"),
             first.id.to_hex().as_str(),
@@ -227,11 +228,11 @@ fn verify(sealer: &Sealer, mut data: Vec<u8>, blobs: &[Blob], name_fits: bool) -
     if damage.is_empty() { Ok(()) } else { Err(damage.join("; ")) }
 }
 
-/// The blobs that a pack's header lists, or nothing if it is damaged. `pack` may be its end alone; `size` is its whole size.
-fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
+/// The blobs in a pack's header, or `None` if it is damaged. `pack` may be the end of the pack; `size` is its whole size.
+fn read_header(cipher: &Cipher, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
     let (rest, length) = pack.split_last_chunk::<LENGTH>()?;
     let start = rest.len().checked_sub(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    let header = sealer.unseal(&rest[start..])?;
+    let header = cipher.decrypt(&rest[start..])?;
     let (mut header, mut offset, mut blobs) = (header.as_slice(), 0u32, Vec::new());
     while let Some((&kind, entry)) = header.split_first() {
         let compressed = match kind {
@@ -256,10 +257,10 @@ fn read_header(sealer: &Sealer, pack: &[u8], size: usize) -> Option<Vec<Blob>> {
     (usize::try_from(offset).ok()? == before + start).then_some(blobs)
 }
 
-/// Whether a blob can be decrypted and decompressed, and is what its id says. It is decrypted in its place.
-pub(super) fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
+/// Whether a blob can be decrypted and decompressed, and matches its id. It is decrypted in place.
+pub(super) fn is_whole(cipher: &Cipher, pack: &mut [u8], blob: &Blob) -> bool {
     let place = blob.offset as usize..(blob.offset as usize).saturating_add(blob.length as usize);
-    let Some(plain) = pack.get_mut(place).and_then(|sealed| sealer.unseal_in_place(sealed)) else {
+    let Some(plain) = pack.get_mut(place).and_then(|encrypted| cipher.decrypt_in_place(encrypted)) else {
         return false;
     };
     match blob.plain {
@@ -268,8 +269,8 @@ pub(super) fn is_whole(sealer: &Sealer, pack: &mut [u8], blob: &Blob) -> bool {
     }
 }
 
-/// The hash of what zstd data stands for, if that has `length` bytes. Nothing is kept, so that data which claims to
-/// be huge takes no memory.
+/// The hash of decompressed zstd data, if that has `length` bytes. The output is not kept, so data that claims to be huge
+/// uses no memory.
 fn hash_compressed(data: &[u8], length: u64) -> Option<Id> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(data).ok()?.take(length + 1);
     let mut hasher = Sha256::new();

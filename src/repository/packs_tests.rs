@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// A pack with these blobs, each of the type given as in a pack's header.
-fn pack(sealer: &Sealer, contents: &[(u8, Vec<u8>)]) -> (Vec<u8>, Vec<Blob>) {
+fn pack(cipher: &Cipher, contents: &[(u8, Vec<u8>)]) -> (Vec<u8>, Vec<Blob>) {
     let (mut data, mut header, mut blobs) = (Vec::new(), Vec::new(), Vec::new());
     for (kind, content) in contents {
         let offset = data.len() as u32;
         let stored = if *kind < 2 { content.clone() } else { zstd::encode_all(&content[..], 1).unwrap() };
-        sealer.seal_with(&mut data, |out| out.write_all(&stored)).unwrap();
+        cipher.encrypt_with(&mut data, |out| out.write_all(&stored)).unwrap();
         let length = data.len() as u32 - offset;
         header.push(*kind);
         header.extend(length.to_le_bytes());
@@ -26,7 +26,7 @@ fn pack(sealer: &Sealer, contents: &[(u8, Vec<u8>)]) -> (Vec<u8>, Vec<Blob>) {
         blobs.push(Blob { offset, length, plain, tree: kind % 2 == 1, id: hash(content) });
     }
     let start = data.len();
-    sealer.seal_with(&mut data, |out| out.write_all(&header)).unwrap();
+    cipher.encrypt_with(&mut data, |out| out.write_all(&header)).unwrap();
     let length = (data.len() - start) as u32;
     data.extend(length.to_le_bytes());
     (data, blobs)
@@ -38,12 +38,12 @@ fn contents(seed: u8) -> Vec<(u8, Vec<u8>)> {
 
 #[test]
 fn whole_packs_of_every_kind_of_blob_pass() {
-    let sealer = Sealer::new(&MasterKey::new()).unwrap();
-    let (data, blobs) = pack(&sealer, &contents(7));
+    let cipher = Cipher::new(&MasterKey::new()).unwrap();
+    let (data, blobs) = pack(&cipher, &contents(7));
     assert_eq!(data.len() as u64, pack_len(&blobs));
-    assert_eq!(read_header(&sealer, &data, data.len()).unwrap(), blobs);
-    verify(&sealer, data.clone(), &blobs, true).unwrap();
-    let other = Sealer::new(&MasterKey::new()).unwrap();
+    assert_eq!(read_header(&cipher, &data, data.len()).unwrap(), blobs);
+    verify(&cipher, data.clone(), &blobs, true).unwrap();
+    let other = Cipher::new(&MasterKey::new()).unwrap();
     let error = verify(&other, data, &blobs, true).unwrap_err();
     assert!(error.contains("header cannot be read") && error.contains("16 of its 16 blobs"), "{error}");
 }
@@ -51,12 +51,12 @@ fn whole_packs_of_every_kind_of_blob_pass() {
 /// Damage from before encryption: every tag and the pack's name fit, only the blob's own hash or length does not.
 #[test]
 fn blobs_that_are_not_what_they_are_called_are_found() {
-    let sealer = Sealer::new(&MasterKey::new()).unwrap();
-    let (data, right) = pack(&sealer, &[(2, vec![1; 9_000]), (0, vec![2; 9_000]), (2, vec![0; 50_000_000])]);
+    let cipher = Cipher::new(&MasterKey::new()).unwrap();
+    let (data, right) = pack(&cipher, &[(2, vec![1; 9_000]), (0, vec![2; 9_000]), (2, vec![0; 50_000_000])]);
     let damage = |change: &dyn Fn(&mut Vec<Blob>)| {
         let mut blobs = right.clone();
         change(&mut blobs);
-        verify(&sealer, data.clone(), &blobs, true).unwrap_err()
+        verify(&cipher, data.clone(), &blobs, true).unwrap_err()
     };
     for n in 0..2 {
         let error = damage(&|blobs| blobs[n].id = hash(b"another"));
@@ -97,7 +97,7 @@ fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
     let (mut listed, mut paths) = (Vec::new(), Vec::new());
     for seed in 0..4 {
         let kind = 2 + seed % 2;
-        let (data, blobs) = pack(&repository.sealer, &[10, 20, 30].map(|n| (kind, vec![seed ^ n; 5_000])));
+        let (data, blobs) = pack(&repository.cipher, &[10, 20, 30].map(|n| (kind, vec![seed ^ n; 5_000])));
         let id = hash(&data);
         repository.storage.write(FileType::Pack, id, &data).unwrap();
         let blob = |blob: &Blob| {
@@ -109,7 +109,7 @@ fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
         let name = id.to_hex().as_str().to_owned();
         paths.push(dir.join("repo/data").join(&name[..2]).join(name));
     }
-    let index = repository.sealer.seal_file(json!({ "packs": listed }).to_string().as_bytes()).unwrap();
+    let index = repository.cipher.encrypt_file(json!({ "packs": listed }).to_string().as_bytes()).unwrap();
     repository.storage.write(FileType::Index, hash(&index), &index).unwrap();
     (repository, paths)
 }
@@ -138,7 +138,7 @@ fn damaged_packs_are_named() {
         ("header cannot be read", flipped(end - 1)),
         ("3 of its 3 blobs", Vec::new()),
         ("header cannot be read", whole[0][..end - 10].to_vec()),
-        ("by the index it should have", [&whole[0][..], b"more"].concat()),
+        ("according to the index", [&whole[0][..], b"more"].concat()),
     ];
     for (what, data) in damages {
         fs::write(&paths[0], &data).unwrap();
@@ -157,7 +157,7 @@ fn damaged_packs_are_named() {
         let of_it = errors.iter().filter(|error| error.starts_with(&format!("pack {}", name(path))));
         assert_eq!(of_it.count(), 1, "{errors:?}");
     }
-    assert!(errors.iter().all(|error| error.contains("bytes are not those")), "{errors:?}");
+    assert!(errors.iter().all(|error| error.contains("content does not match its name")), "{errors:?}");
 
     // One that is gone is reported once, and is not read.
     for (path, data) in paths.iter().zip(&whole) {

@@ -1,10 +1,12 @@
-//! What the newest snapshot of an item holds, for the run that makes the next one. Nothing is read before a source asks.
+//! The content of an item's newest snapshot, for the run that makes the next one. Nothing is read before a source requests it.
 
 use std::{collections::HashMap, io::Write, path::Path, sync::OnceLock};
 
 use parking_lot::Mutex;
 
-use super::{Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, folders::FoundFile, seal::Hash};
+use super::{
+    Hosts, Repository, Snapshot, SnapshotFiles, SnapshotReader, crypto::Hash, directories::FoundFile,
+};
 use crate::{
     error::{Error, Result},
     stream::{
@@ -13,12 +15,12 @@ use crate::{
     },
 };
 
-/// The newest snapshots of all items that this host made, read when the first source asks. Another host's are of another
-/// folder or server, whatever it calls its sources.
+/// The newest snapshots of all items of this host, read on the first request. Snapshots of another host are of another
+/// directory or server, even if its sources have the same names.
 pub struct PreviousSnapshots<'r> {
     repository: &'r Repository,
     loaded: OnceLock<Result<Loaded>>,
-    /// All snapshots of this host, oldest first; read when one before the newest of its item is asked for.
+    /// All snapshots of this host, oldest first; read when one before an item's newest is requested.
     all: OnceLock<Result<Vec<Snapshot>>>,
 }
 
@@ -28,12 +30,12 @@ struct Loaded {
 }
 
 impl<'r> PreviousSnapshots<'r> {
-    /// The snapshots of a repository.
+    /// For a repository.
     pub fn new(repository: &'r Repository) -> Self {
         Self { repository, loaded: OnceLock::new(), all: OnceLock::new() }
     }
 
-    /// Those of one item.
+    /// The previous snapshots of one item.
     pub fn of(&self, source: &str, item: &str) -> PreviousItem<'_> {
         PreviousItem {
             all: self,
@@ -48,7 +50,7 @@ impl<'r> PreviousSnapshots<'r> {
         let load = || {
             let reader = self.repository.reader()?;
             let (mut snapshots, _) = self.repository.readable_snapshots(Hosts::Own)?;
-            // They come oldest first; what is dated in the future counts only where there is nothing else.
+            // They are ordered oldest first; one dated in the future counts only if there is no other.
             let now = jiff::Timestamp::now();
             snapshots.sort_by_key(|snapshot| !snapshot.is_ahead(now));
             let newest = snapshots.into_iter().map(|s| ((s.source.clone(), s.item.clone()), s)).collect();
@@ -58,13 +60,13 @@ impl<'r> PreviousSnapshots<'r> {
     }
 }
 
-/// The newest snapshot of one item, if there is one. What cannot be read of it counts as not being there, so that it is
-/// read from the source again.
+/// The newest snapshot of one item, if there is one. Its unreadable parts count as missing, so that they are read from the
+/// source again.
 pub struct PreviousItem<'p> {
     all: &'p PreviousSnapshots<'p>,
     name: (String, String),
     files: OnceLock<Option<SnapshotFiles<'p>>>,
-    /// Those before the newest, the newest of them first.
+    /// The snapshots before the newest, the most recent first.
     earlier: OnceLock<Result<Vec<SnapshotFiles<'p>>>>,
     problem: Mutex<Option<String>>,
 }
@@ -86,22 +88,22 @@ impl<'p> PreviousItem<'p> {
         problem.get_or_insert_with(|| error.summary());
     }
 
-    /// Its files. What cannot be read of them is a [`Self::problem`].
+    /// Its files. An unreadable file is recorded as [`Self::problem`].
     pub(super) fn files(&self) -> Option<&dyn Files> {
         self.snapshot_files().map(|_| self as &dyn Files)
     }
 
-    /// Keeps in mind that something could not be read.
+    /// Records that something could not be read.
     fn noted<T>(&self, read: Result<T>) -> Result<T> {
         read.inspect_err(|error| self.note(error))
     }
 
-    /// Its files, for whoever was told that there are some.
+    /// Its files, for callers that know that there is a snapshot.
     fn its_files(&self) -> Result<&SnapshotFiles<'p>> {
-        self.snapshot_files().ok_or_else(|| Error::repository("the previous snapshot is not there"))
+        self.snapshot_files().ok_or_else(|| Error::repository("there is no previous snapshot"))
     }
 
-    /// A file of it.
+    /// One of its files.
     pub(super) fn file(&self, path: &Path) -> Option<Previous> {
         let found = self.find(path)?;
         let attributes = Attributes {
@@ -113,12 +115,12 @@ impl<'p> PreviousItem<'p> {
         Some(Previous { bytes: found.bytes, attributes })
     }
 
-    /// Length and chunks of a file of it.
+    /// Length and chunks of one of its files.
     pub(super) fn content(&self, path: &Path) -> Option<(u64, Vec<Hash>)> {
         self.find(path).map(|found| (found.bytes, found.content.to_vec()))
     }
 
-    /// The item's snapshots before the newest, the newest of them first.
+    /// The item's snapshots before the newest, the most recent first.
     pub(super) fn earlier(&self) -> Result<&[SnapshotFiles<'p>]> {
         let find = || {
             let loaded = self.all.loaded()?;
@@ -145,13 +147,13 @@ impl<'p> PreviousItem<'p> {
         })
     }
 
-    /// The first thing that could not be read.
+    /// The first read error.
     pub(super) fn problem(&self) -> Option<String> {
         self.problem.lock().clone()
     }
 }
 
-/// As its files, but what could not be read is noted: the new snapshot must not refer to what may be damaged.
+/// Reads its files and records read errors: the new snapshot must not refer to data that may be damaged.
 impl Files for PreviousItem<'_> {
     fn list(&self) -> Result<Vec<(String, u64)>> {
         self.noted(self.its_files().and_then(Files::list))

@@ -18,11 +18,11 @@ use rustic_core::{
 use super::{
     Repository, Snapshot,
     chunker::MIN_SIZE,
-    folders::{Folders, FoundFile},
+    crypto::{Hash, Hasher, hash},
+    directories::{Directories, FoundFile},
     maintenance::caught,
     node::{attributes, kind},
     rustic_error,
-    seal::{Hash, Hasher, hash},
     writer::identity,
 };
 use crate::{
@@ -30,11 +30,11 @@ use crate::{
     stream::files::{self, Files},
 };
 
-/// What to do when something of a snapshot cannot be read.
-const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` shows what is damaged and what to do; try an older snapshot \
+/// The hint for an unreadable part of a snapshot.
+const UNREADABLE: &str = "`tik-backup check --read-data-subset 100%` lists the damage and the next steps; try an older snapshot \
                           with --at";
 
-/// A small file is not larger than this.
+/// The size limit of a small file.
 const SMALL: u64 = 1 << 30;
 
 /// Reads files of snapshots, with the whole index in memory.
@@ -43,17 +43,17 @@ pub struct SnapshotReader {
 }
 
 impl Repository {
-    /// Loads the index to read from snapshots.
+    /// Loads the index for reading snapshots.
     pub fn reader(&self) -> Result<SnapshotReader> {
         let repo = self.reopen()?.to_indexed().map_err(super::known::unreadable_index)?;
         Ok(SnapshotReader { repo })
     }
 }
 
-/// Compares each chunk with its name, which is the SHA-256 of it, and counts what is written. Keeps the target's own error,
-/// which would otherwise come back as a text.
+/// Compares each chunk with its name, which is its SHA-256, and counts the bytes written. Keeps the target's own error, which
+/// would otherwise be converted to a text.
 ///
-/// Every call of `write` hands over one whole chunk, for all of it is taken.
+/// Every call of `write` gets one whole chunk, because it always accepts all of it.
 struct Checked<'a> {
     target: &'a mut dyn Write,
     chunks: std::slice::Iter<'a, DataId>,
@@ -62,7 +62,7 @@ struct Checked<'a> {
 }
 
 impl Checked<'_> {
-    /// Writes so many chunks of zeros.
+    /// Writes this number of zero chunks.
     fn zeros(&mut self, chunks: usize) {
         for _ in 0..chunks {
             if let Err(error) = self.target.write_all(&ZEROS) {
@@ -74,7 +74,7 @@ impl Checked<'_> {
     }
 }
 
-/// A chunk of zeros, as the smallest ones are cut from a hole.
+/// A chunk of zeros of the smallest size, as they are cut from a hole.
 static ZEROS: [u8; MIN_SIZE] = [0; MIN_SIZE];
 
 fn is_zeros(id: &DataId) -> bool {
@@ -82,7 +82,7 @@ fn is_zeros(id: &DataId) -> bool {
     **id == *ZERO_CHUNK
 }
 
-/// A file with a part of the content of another.
+/// A file with a part of another file's content.
 fn part(node: &Node, content: &[DataId]) -> Node {
     let mut part = Node::new_node(OsStr::new(""), NodeType::File, node.meta.clone());
     part.content = Some(content.to_vec());
@@ -94,7 +94,7 @@ impl Write for Checked<'_> {
         let mut hasher = Hasher::default();
         hasher.update(data);
         if self.chunks.next().is_none_or(|id| **id != hasher.finish()) {
-            return Err(io::Error::other("a chunk of it is not what its name says"));
+            return Err(io::Error::other("a chunk of it does not match its name"));
         }
         match self.target.write_all(data) {
             Ok(()) => {
@@ -118,8 +118,8 @@ impl Write for Checked<'_> {
 pub struct SnapshotFiles<'a> {
     reader: &'a SnapshotReader,
     snapshot: &'a Snapshot,
-    folders: Mutex<Folders<'a>>,
-    /// Path of the item's folder.
+    folders: Mutex<Directories<'a>>,
+    /// Path of the item's directory.
     top: String,
 }
 
@@ -127,10 +127,10 @@ impl<'a> SnapshotFiles<'a> {
     /// The files of `snapshot`.
     pub fn new(reader: &'a SnapshotReader, snapshot: &'a Snapshot) -> Self {
         let top = super::item_path(&snapshot.source, &snapshot.item);
-        Self { reader, snapshot, folders: Mutex::new(Folders::new(&reader.repo, &snapshot.file)), top }
+        Self { reader, snapshot, folders: Mutex::new(Directories::new(&reader.repo, &snapshot.file)), top }
     }
 
-    /// A file by its path below the item's folder.
+    /// A file by its path relative to the item's directory.
     pub(super) fn find(&self, path: &Path) -> Result<Option<FoundFile>> {
         let mut folders = self.folders.lock();
         folders.find(&Path::new(&self.top).join(path)).map_err(|e| e.context(self.what()))
@@ -144,8 +144,8 @@ impl<'a> SnapshotFiles<'a> {
         format!("snapshot {} of {}", self.snapshot.short_id(), self.snapshot.name())
     }
 
-    /// Writes the content of a file to `target`. What arrives there has passed the repository's authentication and is
-    /// what the name of its chunk says; an error means that it is not complete.
+    /// Writes the content of a file to `target`. All data written is authenticated and matches the names of its chunks; an error
+    /// means that it is incomplete.
     fn dump(&self, path: &Path, node: &Node, target: &mut dyn Write) -> Result<u64> {
         let path = path.display();
         let content = node.content.as_deref().unwrap_or_default();
@@ -154,7 +154,7 @@ impl<'a> SnapshotFiles<'a> {
         let mut copied = Ok(());
         for run in content.chunk_by(|one, next| is_zeros(one) == is_zeros(next)) {
             copied = if run.len() > 1 && is_zeros(&run[0]) {
-                // A hole is one chunk again and again: it need not be read each time.
+                // A hole is the same chunk repeated: it is read once.
                 target.zeros(run.len());
                 Ok(())
             } else {
@@ -176,7 +176,7 @@ impl<'a> SnapshotFiles<'a> {
         copied.map_err(|e| e.hint(UNREADABLE))?;
         if target.bytes != node.meta.size {
             return Err(Error::failed(format!(
-                "{path} of {} should have {} and has {}",
+                "{path} of {} should have {} but has {}",
                 self.what(),
                 crate::output::count(node.meta.size, "byte"),
                 target.bytes
@@ -185,10 +185,10 @@ impl<'a> SnapshotFiles<'a> {
         Ok(target.bytes)
     }
 
-    /// The folder of the item.
+    /// The directory of the item.
     fn item_folder(&self) -> Result<Node> {
         self.reader.repo.node_from_path(self.snapshot.file.tree, Path::new(&self.top)).map_err(|e| {
-            rustic_error(&format!("cannot read the root folder of {}", self.what()), e).hint(UNREADABLE)
+            rustic_error(&format!("cannot read the root directory of {}", self.what()), e).hint(UNREADABLE)
         })
     }
 

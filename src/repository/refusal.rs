@@ -1,4 +1,4 @@
-//! Why there is no lock, and whether the repository may be read without one.
+//! Reasons why no lock was taken, and whether the repository may be read without one.
 
 use std::io;
 
@@ -7,41 +7,41 @@ use rustix::io::Errno;
 use super::transient::passes;
 use crate::error::{Error, Result};
 
-/// Why there is no lock.
+/// The reason why no lock was taken.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The storage can only be read: it is mounted so, or this user may not write there.
+    /// The storage is read-only: it is mounted that way, or this user may not write to it.
     #[error("{0}")]
     ReadOnly(Error),
     /// The storage has no room for a lock file.
     #[error("{0}")]
     Full(Error),
-    /// The storage answers and takes no lock file for another reason, and will not in a while either.
+    /// The storage answers but rejects lock files for another, permanent reason.
     #[error("{0}")]
     Unwritable(Error),
-    /// Somebody else's lock, a storage that does not answer, or not the repository any more.
+    /// Another process's lock, a storage that does not answer, or another directory in place of the repository.
     #[error("{0}")]
     Other(Error),
 }
 
 impl Refusal {
-    /// What came of writing a lock file, by the number of the system's error.
+    /// Classifies a failed write of a lock file by its errno.
     pub(super) fn of(error: Error, cause: &io::Error) -> Self {
         match cause.raw_os_error().map(Errno::from_raw_os_error) {
             _ if passes(cause) => Self::Other(error),
             Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => Self::ReadOnly(error),
             Some(Errno::NOSPC | Errno::DQUOT) => Self::Full(error),
             Some(_) => Self::Unwritable(error),
-            // No answer of the system: the directory is not the one that it was.
+            // Not a system error: the directory was replaced.
             None => Self::Other(error),
         }
     }
 
-    /// Why the repository may be read without a lock, if it may: nobody can remove anything from a storage that can only be
-    /// read, and from a full one a restore must be possible.
+    /// Why the repository may be read without a lock, if it may: nothing can be removed from a read-only storage, and a restore
+    /// must be possible from a full one.
     ///
     /// # Errors
-    /// It may not.
+    /// Reading without a lock is not allowed.
     pub fn without_lock(self) -> Result<Error> {
         match self {
             Self::ReadOnly(error) | Self::Full(error) | Self::Unwritable(error) => Ok(error),
@@ -81,7 +81,7 @@ mod tests {
             assert!(matches!(of(&errno.into()), Refusal::Full(_)), "{errno:?}");
         }
         assert!(of(&Errno::NOSPC.into()).without_lock().is_ok());
-        // It does not answer, or another directory is there now.
+        // It does not answer, or the directory was replaced.
         for cause in [io::Error::from(Errno::HOSTDOWN), io::Error::other("another repository is there")] {
             assert!(of(&cause).without_lock().is_err(), "{cause}");
         }

@@ -1,5 +1,5 @@
-//! Storage behind a network protocol. Every operation is tried again while the server does not answer, each time over new
-//! connections: the library keeps some that were broken.
+//! Storage behind a network protocol. Every operation is retried while the server does not answer, each time over new
+//! connections: the library keeps broken ones.
 
 use std::{error::Error as StdError, fmt, io, sync::Arc, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
 type Backend = Arc<dyn WriteBackend>;
 type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
 
-/// So long the answer to a small question is waited for, however slow the line.
+/// The time limit for a small request.
 const ANSWER: Duration = Duration::from_secs(60);
-/// So long any operation is waited for: the library's own requests end then.
+/// The time limit for any operation: the library's own requests end then.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Bytes a second of the slowest line that content is sent over.
+/// The slowest supported connection, in bytes per second.
 const SLOWEST: usize = 20_000;
 
-/// A backend that is built anew when it fails.
+/// A backend that is recreated after a failure.
 pub(super) struct RemoteStorage {
     build: Arc<Build>,
     backend: RwLock<Backend>,
@@ -36,12 +36,12 @@ impl fmt::Debug for RemoteStorage {
     }
 }
 
-/// An error of the library as [`Patience::run`] shows it: its own form has many lines.
+/// An error of the library as [`Patience::run`] prints it: its own form has many lines.
 struct Failed(Box<RusticError>);
 
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The innermost cause says what happened; those around it may repeat the address with its password.
+        // The innermost cause has the reason; the outer ones may repeat the address with its password.
         let mut cause: &(dyn StdError + 'static) = &*self.0;
         while let Some(next) = cause.source() {
             cause = next;
@@ -55,7 +55,7 @@ impl fmt::Display for Failed {
 }
 
 impl RemoteStorage {
-    /// Builds the backend.
+    /// Creates the backend.
     pub(super) fn open(
         build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
         patience: &Patience,
@@ -77,8 +77,8 @@ impl RemoteStorage {
         self.backend.read().clone()
     }
 
-    /// Runs an operation, and again while the server does not answer. `again` tells it that an earlier try may have been
-    /// carried out although it failed. One that has no answer within `usual` is given up, and its connection with it.
+    /// Runs an operation, and retries it while the server does not answer. `again` means that an earlier attempt may have
+    /// succeeded although it reported an error. An attempt without an answer within `usual` is abandoned with its connection.
     fn attempt<T: Send + 'static>(
         &self,
         usual: Duration,
@@ -95,7 +95,7 @@ impl RemoteStorage {
                 failed = Some(backend.clone());
                 let (build, operation) = (self.build.clone(), operation.clone());
                 let done = self.patience.answered(usual, move || {
-                    // If it cannot be built, the old one may still recover.
+                    // If it cannot be created, the old one may still recover.
                     let is_broken = broken.is_some_and(|broken| Arc::ptr_eq(&broken, &backend));
                     let new = if is_broken { build().ok() } else { None };
                     let done = operation(new.as_ref().unwrap_or(&backend), again);
@@ -112,7 +112,7 @@ impl RemoteStorage {
         done.map_err(|failed| failed.0)
     }
 
-    /// Puts a new backend in the place of one that failed, unless somebody has done so.
+    /// Replaces a failed backend, unless another thread has done so.
     fn renew(&self, broken: &Backend, new: &Backend) {
         let mut backend = self.backend.write();
         if Arc::ptr_eq(broken, &backend) {
@@ -120,7 +120,7 @@ impl RemoteStorage {
         }
     }
 
-    /// Whether there is a `config`, where the listing says that there is none: the library takes any refusal for that.
+    /// Whether there is a `config` although the listing reports none: the library treats any refusal that way.
     fn has_config(backend: &Backend) -> RusticResult<bool> {
         match backend.read_full(FileType::Config, &Id::default()) {
             Ok(_) => Ok(true),
@@ -137,22 +137,21 @@ pub(super) fn chain<'a>(
     std::iter::successors(Some(error), |error| StdError::source(*error))
 }
 
-const SILENT: &str = "check that the server runs and that nothing on the way to it, such as a firewall, holds it back; everything \
+const SILENT: &str = "check that the server is running and that nothing, such as a firewall, blocks the connection; everything \
                       committed so far is intact";
 
-/// What an error of a protocol means in plain words, and what to do about it. The library's texts are for its programmers.
+/// The message and hint for an error of a protocol. The library's own texts are for programmers.
 pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<&'static str>)> {
     let silence = chain(error).find_map(|cause| cause.downcast_ref::<NoAnswer>());
     if let Some(silence) = silence {
         return Some((format!("the storage does not answer: {silence}"), Some(SILENT)));
     }
-    // Below the protocol the system says what happened.
+    // Below the protocol, the system's error has the reason.
     let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
     if refused {
-        let hint =
-            "see whether the server runs, and whether address and port in `repository.location` are right";
-        return Some(("nothing listens there: the connection was refused".to_owned(), Some(hint)));
+        let hint = "check that the server is running, and the address and port in `repository.location`";
+        return Some(("the connection was refused: no server is listening".to_owned(), Some(hint)));
     }
     chain(error).find_map(|cause| {
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
@@ -165,13 +164,12 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
 fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
     if let Some(status) = error.status() {
         let hint = match status {
-            StatusCode::UNAUTHORIZED => Some("user or password in the location are not those of the server"),
+            StatusCode::UNAUTHORIZED => Some("check the user and the password in the location"),
             StatusCode::FORBIDDEN => Some(
-                "the server does not allow it: see whether the user may use this path, and whether the server only allows to \
-                 append",
+                "the server does not allow it: check that the user may use this path, and whether the server is append-only",
             ),
-            StatusCode::INSUFFICIENT_STORAGE => Some("the storage of the server is full: make room on it"),
-            status if status.is_server_error() => Some("look into the log of the server"),
+            StatusCode::INSUFFICIENT_STORAGE => Some("the server's storage is full: free space on it"),
+            status if status.is_server_error() => Some("check the log of the server"),
             _ => None,
         };
         return (format!("the server answers {status}"), hint);
@@ -184,11 +182,14 @@ fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Optio
         return (format!("the server cannot be reached{cause}"), Some(SILENT));
     }
     if error.is_decode() {
-        let hint = "see whether `repository.location` names a REST server for restic, with the right path";
-        return ("what answers there is no server for restic's REST protocol".to_owned(), Some(hint));
+        let hint = "check that `repository.location` is the address of a REST server for restic, with the right path";
+        return ("the server does not support restic's REST protocol".to_owned(), Some(hint));
     }
     if error.is_builder() {
-        return ("the location is no address of a server".to_owned(), Some("correct `repository.location`"));
+        return (
+            "the location is not the address of a server".to_owned(),
+            Some("correct `repository.location`"),
+        );
     }
     (format!("the connection to the server broke{cause}"), Some(SILENT))
 }
@@ -205,9 +206,9 @@ fn of_service(error: &opendal_core::Error, system: Option<&io::Error>) -> (Strin
             format!("the storage refuses this user: {said}"),
             Some("check the credentials in `repository.options` or `repository.options_files`"),
         ),
-        Kind::RateLimited => ("the storage asks to wait: it gets too many requests".to_owned(), None),
-        Kind::NotFound => (format!("the storage does not have it: {said}"), None),
-        Kind::Unsupported => (format!("this kind of storage cannot be used here: {said}"), None),
+        Kind::RateLimited => ("the storage limits the rate of requests".to_owned(), None),
+        Kind::NotFound => (format!("not found in the storage: {said}"), None),
+        Kind::Unsupported => (format!("this kind of storage is not supported: {said}"), None),
         _ => {
             let cause = system.map_or_else(String::new, |cause| format!(": {cause}"));
             (format!("the connection to the storage failed: {said}{cause}"), Some(SILENT))
@@ -215,7 +216,7 @@ fn of_service(error: &opendal_core::Error, system: Option<&io::Error>) -> (Strin
     }
 }
 
-/// Whether an error of the library comes from a storage that may answer otherwise in a while.
+/// Whether an error of the library is temporary.
 pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
     let mut passing = false;
     for cause in chain(error) {
@@ -233,7 +234,7 @@ pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
             passing = true;
         }
         if let Some(error) = cause.downcast_ref::<io::Error>() {
-            // Below an error of a protocol most of them tell of a broken connection.
+            // Below an error of a protocol, most of them mean a broken connection.
             return if passing {
                 error.kind() != io::ErrorKind::PermissionDenied
             } else {
@@ -255,7 +256,7 @@ fn passing_status(status: StatusCode) -> bool {
     asks_to_wait.contains(&status) || status.is_server_error() && !lasting.contains(&status)
 }
 
-/// Whether an error of the library says that a file is not there.
+/// Whether an error of the library means that a file does not exist.
 fn is_absent(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|cause| {
         let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status);
@@ -264,14 +265,14 @@ fn is_absent(error: &(dyn StdError + 'static)) -> bool {
     })
 }
 
-/// Whether an error of the library says that the server refuses what was asked for.
+/// Whether an error of the library means that the server refuses the request.
 fn is_refused(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|cause| {
         cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status) == Some(StatusCode::FORBIDDEN)
     })
 }
 
-/// Whether a file is there with this content.
+/// Whether a file exists with this content.
 fn holds(backend: &Backend, tpe: FileType, id: &Id, content: &BytesList) -> RusticResult<bool> {
     let there = match backend.read_full(tpe, id) {
         Ok(there) => there,
@@ -344,7 +345,7 @@ impl ReadBackend for RemoteStorage {
 
 impl WriteBackend for RemoteStorage {
     fn create(&self) -> RusticResult<()> {
-        // It makes 256 folders.
+        // It creates 256 directories.
         self.attempt(LONGEST, |backend, _| backend.create())
     }
 
@@ -352,8 +353,8 @@ impl WriteBackend for RemoteStorage {
         let id = *id;
         self.attempt(usual(content.size()), move |backend, _| {
             match backend.write_bytes(tpe, &id, cacheable, content.clone()) {
-                // A server refuses a file that it has. A try before may have stored it although its answer was lost; the
-                // library makes some of its own.
+                // A server refuses a file that it already has. An earlier attempt, possibly one of the library itself, may have
+                // stored it although its answer was lost.
                 Err(error) if is_refused(&*error) => match holds(backend, tpe, &id, &content) {
                     Ok(true) => Ok(()),
                     Err(unknown) if passes(&*unknown) => Err(unknown),
@@ -367,19 +368,19 @@ impl WriteBackend for RemoteStorage {
     fn remove(&self, tpe: FileType, id: &Id, cacheable: bool) -> RusticResult<()> {
         let id = *id;
         self.attempt(ANSWER, move |backend, again| match backend.remove(tpe, &id, cacheable) {
-            // The try before has done it, although it failed.
+            // An earlier attempt has done it, although it reported an error.
             Err(error) if again && is_absent(&*error) => Ok(()),
             other => other,
         })
     }
 }
 
-/// Files of these kinds may be many MiB.
+/// Files of these types may have many MiB.
 fn is_large(tpe: FileType) -> bool {
     matches!(tpe, FileType::Pack | FileType::Index)
 }
 
-/// How long an operation with so many bytes is waited for.
+/// The time limit for an operation with this number of bytes.
 fn usual(bytes: usize) -> Duration {
     LONGEST.min(ANSWER + Duration::from_secs((bytes / SLOWEST) as u64))
 }

@@ -1,5 +1,5 @@
-//! The index is written anew from the packs. Nothing that could still be of use is removed: new files are written before old
-//! ones go.
+//! Rebuilds the index from the packs. Nothing that could still be needed is removed: new files are written before old ones are
+//! removed.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,32 +9,34 @@ use std::{
 use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
-use super::{LockGuard, LockOptions, READERS, Repository, lost::Lost, packs::Blob, rustic_error, seal::hash};
+use super::{
+    LockGuard, LockOptions, READERS, Repository, crypto::hash, lost::Lost, packs::Blob, rustic_error,
+};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
     workers,
 };
 
-/// So many blobs go into one index file.
+/// The maximum number of blobs in one index file.
 const BLOBS_PER_INDEX: usize = 50_000;
 
-/// What a repair did.
+/// The result of a repair.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct RepairReport {
     /// Packs in the storage.
     pub packs: u64,
-    /// Packs that no index file listed, and that one lists now.
+    /// Packs that were added to the index.
     pub indexed: u64,
-    /// Packs that an index file listed and that are not there; they were taken out of the index.
+    /// Missing packs that were removed from the index.
     pub lost: u64,
     /// Damaged packs that were moved out of the repository.
     pub moved: u64,
-    /// Damaged packs of which everything that is whole was stored again.
+    /// Damaged packs whose intact blobs were all stored again.
     pub salvaged: u64,
-    /// Chunks and folders of damaged packs that were stored again.
+    /// Chunks and directories of damaged packs that were stored again.
     pub blobs_salvaged: u64,
-    /// Chunks and folders of damaged packs that are lost.
+    /// Chunks and directories of damaged packs that are lost.
     pub blobs_lost: u64,
     /// Index files that could not be read; they were replaced.
     pub damaged_indexes: u64,
@@ -43,13 +45,13 @@ pub struct RepairReport {
 }
 
 impl RepairReport {
-    /// Whether nothing that was stored is lost or cannot be read, as far as this repair has seen.
+    /// Whether this repair has found nothing lost and nothing unreadable.
     pub fn is_whole(&self) -> bool {
         self.lost == 0 && self.blobs_lost == 0 && self.unreadable.is_empty()
     }
 }
 
-/// A blob as an index file lists it.
+/// A blob in an index file.
 #[derive(Debug, Serialize)]
 pub(super) struct NewBlob {
     id: Id,
@@ -61,7 +63,7 @@ pub(super) struct NewBlob {
     uncompressed_length: Option<u32>,
 }
 
-/// A pack as an index file lists it.
+/// A pack in an index file.
 #[derive(Debug, Serialize)]
 pub(super) struct NewPack {
     id: Id,
@@ -87,37 +89,36 @@ impl NewPack {
     }
 }
 
-/// Index entries that are not written yet.
+/// Index entries not written yet.
 #[derive(Default)]
 pub(super) struct Entries {
     packs: Vec<NewPack>,
     blobs: usize,
 }
 
-/// What the index files say, and what of it the storage has otherwise. Nothing is changed yet.
+/// The index files compared with the packs in the storage. Nothing is changed yet.
 #[derive(Default)]
 struct Review {
     /// The packs of the storage, with their sizes.
     there: HashMap<Id, u32>,
-    /// Packs that the index lists as they are.
+    /// Packs that the index lists correctly.
     listed: HashSet<Id>,
-    /// Index files that cannot be read: they are removed at the end.
+    /// Unreadable index files, which are removed at the end.
     damaged: Vec<Id>,
-    /// Index files to write anew: they have a wrong name, or list packs that are not there as they say.
+    /// Index files to rewrite: they have a wrong name, or list packs that are missing or have another size.
     stale: Vec<Id>,
-    /// Packs that are not there although the index lists them, those marked for removal aside.
+    /// Packs in the index that are missing, except for those marked for removal.
     missing: HashSet<Id>,
     /// Packs with another size than the index says.
     misfits: HashSet<Id>,
 }
 
 impl Repository {
-    /// Writes the index anew where it is not what the packs are: packs that no index file lists are read and listed, those that
-    /// are gone are taken out, damaged index files are replaced. Of packs that were cut off, what is whole is stored again.
+    /// Rebuilds the index where it does not match the packs: packs that no index file lists are read and added, missing ones are
+    /// removed, damaged index files are replaced. The intact blobs of truncated packs are stored again.
     ///
     /// # Errors
-    /// Most of the packs are gone, as where a storage is not mounted whole, and it is not done by `force`; or the storage
-    /// fails.
+    /// Most of the packs are missing, as if the storage were not mounted completely, and `force` is not set; or the storage fails.
     pub fn repair_index(
         &self,
         force: bool,
@@ -143,11 +144,11 @@ impl Repository {
             cancel.check()?;
             let size = review.there.get(&id).copied().unwrap_or_default();
             let pack = match self.pack_header(&id, size) {
-                // Its own header is the truth if it can be read.
+                // Its own header takes precedence if it can be read.
                 Ok(Some(blobs)) => Ok(Some(NewPack::new(id, &blobs))),
                 Ok(None) | Err(_) => self.salvage(&id, &blobs, &mut report),
             };
-            // Of what cannot be read now, the index goes on saying what it said.
+            // The index entries of unreadable packs are kept.
             let pack = pack.unwrap_or_else(|error| {
                 report.unreadable.push(format!("{}: {}", id.to_hex().as_str(), error.summary()));
                 Some(NewPack::new(id, &blobs))
@@ -173,14 +174,14 @@ impl Repository {
     fn review_indexes(&self, cancel: &Cancel, notice: &dyn Fn(&str)) -> Result<Review> {
         let there: HashMap<Id, u32> = self.packs()?.into_iter().collect();
         let mut review = Review { there, ..Review::default() };
-        // With the size that the index says, and whether snapshots may need it.
+        // With the size in the index, and whether snapshots may need it.
         let mut doubtful: HashMap<Id, (u32, bool)> = HashMap::new();
         let listed = self.storage.backend().list(FileType::Index);
         for file in listed.map_err(|e| rustic_error("cannot list the index files", e))? {
             cancel.check()?;
             let (index, mut stale) = self.read_index(&file)?;
             let Some(index) = index else {
-                notice(&format!("index {} is damaged: its packs are read instead", file.to_hex().as_str()));
+                notice(&format!("index {} is damaged: reading its packs instead", file.to_hex().as_str()));
                 review.damaged.push(file);
                 continue;
             };
@@ -199,7 +200,7 @@ impl Repository {
             }
         }
         if !doubtful.is_empty() {
-            // Where there are no locks, a backup may have stored the rest of a pack, and its index, since the packs were listed.
+            // Without locks, a backup may have stored the rest of a pack, and its index, since the packs were listed.
             review.there = self.packs()?.into_iter().collect();
         }
         for (id, (size, needed)) in doubtful {
@@ -213,23 +214,23 @@ impl Repository {
         Ok(review)
     }
 
-    /// Fails if the storage is probably not mounted whole.
+    /// Fails if the storage is probably not mounted completely.
     fn require_most_packs(&self, review: &Review) -> Result<()> {
         let (missing, misfits) = (review.missing.len(), review.misfits.len());
         let lost = Lost { missing, misfits, listed: review.listed.len() + missing + misfits };
         lost.require_most(!self.has_no_snapshot()?)?;
         if review.there.is_empty() && !review.damaged.is_empty() {
-            // What damaged index files list is not known; without packs nothing can take their place.
-            return Err(Error::repository("there are index files and not one pack").hint(
-                "is the storage mounted whole? Nothing was written or removed; if the packs are lost indeed, `tik-backup \
+            // The content of damaged index files is unknown; without packs it cannot be reconstructed.
+            return Err(Error::repository("there are index files but no packs").hint(
+                "is the storage mounted completely? Nothing was written or removed; if the packs really are lost, `tik-backup \
                  repair index --force` removes the damaged index files",
             ));
         }
         Ok(())
     }
 
-    /// Writes stale index files again, without the packs that are not there as they say. Returns what they say of packs with
-    /// another size. The files that are still as they should be are no longer among the stale ones.
+    /// Rewrites stale index files without packs that are missing or have another size, and returns the entries of the latter.
+    /// Files that turn out to be correct are no longer among the stale ones.
     fn rewrite_indexes(&self, review: &mut Review, cancel: &Cancel) -> Result<HashMap<Id, Vec<Blob>>> {
         let mut misfits = HashMap::new();
         let mut replaced = Vec::new();
@@ -263,17 +264,17 @@ impl Repository {
         Ok(misfits)
     }
 
-    /// Reads an index file: its content, `None` if it is damaged, and whether its name is not that of its content.
+    /// Reads an index file: its content, or `None` if it is damaged, and whether its name does not match its content.
     fn read_index(&self, file: &Id) -> Result<(Option<IndexFile>, bool)> {
         let read = self.storage.backend().read_full(FileType::Index, file);
         let name = file.to_hex();
-        let sealed = read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
-        Ok((self.parse_index(&sealed), hash(&sealed) != *file))
+        let encrypted = read.map_err(|e| rustic_error(&format!("cannot read index {}", name.as_str()), e))?;
+        Ok((self.parse_index(&encrypted), hash(&encrypted) != *file))
     }
 
     /// An index file's content; `None` if it is damaged.
-    pub(super) fn parse_index(&self, sealed: &[u8]) -> Option<IndexFile> {
-        serde_json::from_slice(&self.sealer.unseal_file(sealed)?).ok()
+    pub(super) fn parse_index(&self, encrypted: &[u8]) -> Option<IndexFile> {
+        serde_json::from_slice(&self.cipher.decrypt_file(encrypted)?).ok()
     }
 
     /// Writes an index file, unless it would be empty.
@@ -287,17 +288,17 @@ impl Repository {
     fn write_json(&self, index: &impl Serialize) -> Result<()> {
         let json = serde_json::to_vec(index)
             .map_err(|e| Error::failed("cannot write the repository's index").because(&e))?;
-        let sealed = self.sealer.seal_file(&json)?;
-        self.storage.write(FileType::Index, hash(&sealed), &sealed)
+        let encrypted = self.cipher.encrypt_file(&json)?;
+        self.storage.write(FileType::Index, hash(&encrypted), &encrypted)
     }
 
-    /// Removes index files that others replace.
+    /// Removes replaced index files.
     pub(super) fn remove_indexes(&self, obsolete: &[Id]) -> Result<()> {
         let failed = |e| rustic_error("cannot remove an index file", e);
         let backend = self.storage.backend();
         for id in obsolete {
             if let Err(error) = backend.remove(FileType::Index, id, true) {
-                // Another run may have replaced the same file.
+                // A concurrent run may have replaced the same file.
                 if backend.list(FileType::Index).map_err(failed)?.contains(id) {
                     return Err(failed(error));
                 }
@@ -320,7 +321,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Reads the headers of packs and lists what they hold.
+    /// Reads the headers of packs and adds their content to the index.
     fn list_packs_anew(
         &self,
         packs: &[(Id, u32)],
@@ -329,7 +330,7 @@ impl Repository {
         cancel: &Cancel,
         lock: &LockGuard,
     ) -> Result<()> {
-        // A part at a time, so that the entries in memory stay few.
+        // One part at a time, to limit the entries in memory.
         for part in packs.chunks(READERS * 64) {
             cancel.check()?;
             lock.require_valid()?;
@@ -357,7 +358,7 @@ impl Repository {
         workers::map(packs, READERS, |(id, size)| (*id, self.pack_header(id, *size)))
     }
 
-    /// Takes packs out of the index.
+    /// Removes packs from the index.
     pub(super) fn forget_packs(&self, packs: &HashSet<Id>) -> Result<()> {
         let mut obsolete = Vec::new();
         for file in self.inner.stream_files::<IndexFile>().map_err(super::known::unreadable_index)? {

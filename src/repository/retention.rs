@@ -1,4 +1,4 @@
-//! Which snapshots of an item to keep.
+//! Decides which snapshots of an item to keep.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -8,26 +8,26 @@ use rustic_core::{ForgetSnapshot, Id, KeepOptions, repofile::SnapshotFile};
 use super::{Repository, Snapshot, rustic_error};
 use crate::{config::Retention, error::Result};
 
-/// A gap that is longer than a period of retention, or than this, may be an outage or a jump of the clock.
+/// A gap longer than a retention period, or than this, may be an outage or a clock change.
 const FORTNIGHT: Duration = Duration::from_secs(14 * 86_400);
-/// It is one if it is so many times the usual time between snapshots.
+/// It counts as one if it is this many times the usual interval between snapshots.
 const LONG: i128 = 10;
-/// So many stay beside the newest where `keep_within` alone would leave none.
+/// The number of snapshots kept beside the newest if `keep_within` alone would keep none.
 const OTHERS: usize = 2;
 
 impl Repository {
-    /// The snapshots that `retention` drops of those of one item. Snapshots of other hosts are left alone, like those
-    /// of other programs, which never become a [`Snapshot`].
+    /// The snapshots of one item that `retention` drops. Snapshots of other hosts are ignored, like those of other programs,
+    /// which never become a [`Snapshot`].
     pub fn expired<'a>(&self, snapshots: &'a [Snapshot], retention: &Retention) -> Result<Vec<&'a Snapshot>> {
         expired_at(snapshots, self.host(), retention, &Zoned::now())
     }
 
-    /// Takes out of `expired` what stays whatever the retention, because later snapshots lack what it holds: see [`holders`].
+    /// Removes from `expired` the snapshots that are always kept, because later ones lack objects that they hold: see [`holders`].
     pub fn spare_holders(&self, expired: &mut Vec<&Snapshot>, snapshots: &[Snapshot], lacking_since: &[i64]) {
         spare(expired, snapshots, self.host(), lacking_since);
     }
 
-    /// Removes snapshots. Their data stays until the next prune. One that somebody else removed meanwhile is no error.
+    /// Removes snapshots. Their data stays until the next prune. A snapshot removed by another process meanwhile is not an error.
     pub fn forget(&self, snapshots: &[&Snapshot]) -> Result<()> {
         let backend = self.storage.backend();
         let mut there = None;
@@ -51,7 +51,7 @@ impl Repository {
     }
 }
 
-/// For each of the snapshots of an item, given by id and moment: whether `retention` keeps it, and why.
+/// For each snapshot of an item, given by id and time: whether `retention` keeps it, and why.
 ///
 /// # Errors
 /// The rules cannot be applied.
@@ -70,8 +70,8 @@ pub fn explain(
     Ok(snapshots.iter().map(|(id, _)| by_id.get(*id).cloned().unwrap_or((true, Vec::new()))).collect())
 }
 
-/// Of the snapshots of an item, given by id and moment, those that hold what later ones lack: the newest before each moment
-/// (in milliseconds since 1970) from which on an object is omitted.
+/// The snapshots of an item, given by id and time, that hold objects which later ones lack: the newest before each time (in
+/// milliseconds since 1970) since which an object is omitted.
 pub fn holders<'s>(snapshots: &[(&'s str, i64)], lacking_since: &[i64]) -> HashSet<&'s str> {
     let newest_before = |moment: &i64| {
         let before = snapshots.iter().filter(|(_, time)| time < moment);
@@ -112,10 +112,10 @@ fn expired_at<'a>(
     Ok(snapshots.iter().filter(|s| dropped.contains(&s.file.id)).collect())
 }
 
-/// Applies restic's rules, and keeps besides whatever is younger than `keep_within`. As in restic that is counted back from
-/// the newest snapshot, but from none that is dated in the future: that would make all others old. So would a run under a wrong
-/// clock, or one after a long outage: the last long gap without snapshots does not count, and where no rule keeps a number of
-/// snapshots, the newest does not stay alone.
+/// Applies restic's rules, and also keeps everything younger than `keep_within`. As in restic, this is counted back from the
+/// newest snapshot, but never from one dated in the future, which would make all others old. A run with a wrong clock or after
+/// a long outage would do the same, so the last long gap without snapshots does not count, and if no rule keeps a number of
+/// snapshots, some are kept beside the newest.
 fn apply(files: Vec<SnapshotFile>, retention: &Retention, now: &Zoned) -> Result<Vec<ForgetSnapshot>> {
     let now_at = now.timestamp();
     let mut times: Vec<Timestamp> =
@@ -154,20 +154,20 @@ struct Gap {
     millis: i128,
 }
 
-/// The last gap between two of the moments (ascending) that is longer than a period, or than a fortnight, and than ten times what
-/// is usual: no backup was made then, or a clock has jumped.
+/// The last gap between two of the times (ascending) that is longer than the period, or than a fortnight, and than ten times the
+/// usual interval: no backup was made then, or the clock was changed.
 fn last_gap(times: &[Timestamp], within: Duration) -> Option<Gap> {
     let millis = |pair: &[Timestamp]| pair[1].duration_since(pair[0]).as_millis();
     let mut usual: Vec<i128> = times.windows(2).map(millis).collect();
     usual.sort_unstable();
-    // Of less than four snapshots nobody can say what is usual.
+    // With fewer than four snapshots, the usual interval is unknown.
     let usual = *usual.get((usual.len().max(1) - 1) / 2).filter(|_| usual.len() > 2)?;
     let least = i128::try_from(within.min(FORTNIGHT).as_millis()).unwrap_or(i128::MAX);
     let is_long = |pair: &&[Timestamp]| millis(pair) > least.max(usual.saturating_mul(LONG));
     times.windows(2).rev().find(is_long).map(|pair| Gap { from: pair[0], millis: millis(pair) })
 }
 
-/// Keeps the newest before `newest` where no other is kept.
+/// Keeps the most recent snapshots before `newest` if no other is kept.
 fn not_alone(all: &mut [ForgetSnapshot], newest: Timestamp) {
     if all.iter().any(|one| one.keep && one.snapshot.time.timestamp() < newest) {
         return;
@@ -189,7 +189,7 @@ fn keep_options(retention: &Retention) -> KeepOptions {
     keep.keep_weekly = some(retention.keep_weekly);
     keep.keep_monthly = some(retention.keep_monthly);
     keep.keep_yearly = some(retention.keep_yearly);
-    // Otherwise options without any number are refused.
+    // Without this, options without any number are refused.
     keep.keep_none = retention.is_empty();
     keep
 }
@@ -261,7 +261,7 @@ mod tests {
         assert!(expired_at(&snapshots, "db1", &Retention::default(), &now).unwrap().is_empty());
     }
 
-    /// The reasons of snapshots made so many hours ago, `-` where one is removed.
+    /// The reasons for snapshots of these ages in hours, `-` for a removed one.
     fn reasons(retention: &Retention, now: &Zoned, hours: &[i64]) -> Vec<String> {
         let id = |number: usize| format!("{number:064x}");
         let made: Vec<(String, Zoned)> = hours
@@ -304,7 +304,7 @@ mod tests {
         // Rare backups: each of them is older than the period.
         let alone = "not to leave the newest alone";
         assert_eq!(reasons(&rules, &now, &[0, 240, 480, 720]), ["within 7 days", alone, alone, "-"]);
-        // A number that says so is followed.
+        // A rule with a number takes precedence.
         let last = Retention { keep_last: 1, ..rules };
         assert_eq!(reasons(&last, &now, &[0, 240, 480]), ["last, within 7 days", "-", "-"]);
     }

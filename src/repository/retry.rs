@@ -1,4 +1,4 @@
-//! Which storage errors pass by themselves, how long they are tried again, and how an operator hears of it.
+//! Retries of storage operations after temporary errors, and their progress messages.
 
 use std::{
     collections::BTreeMap,
@@ -16,27 +16,27 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::stream::cancel::Cancel;
 
-/// Pauses between tries of a whole operation; the last one is repeated.
+/// Pauses between attempts at an operation; the last one is repeated.
 const PAUSES_MS: [u64; 11] = [1, 10, 50, 200, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
-/// How long whoever only takes a look tries again.
+/// How long commands that only read retry.
 const SHORT: Duration = Duration::from_secs(4);
-/// A failing operation is told of after this time, and again whenever twice as much has passed.
+/// A failing operation is reported after this time, and again each time the duration has doubled.
 const TELL_AFTER: Duration = Duration::from_secs(3);
-/// The same for an operation that has neither failed nor ended: a large file on a slow line takes a while.
+/// The same for an operation that has neither failed nor ended: a large file over a slow connection takes long.
 const TELL_SILENT_AFTER: Duration = Duration::from_secs(60);
-/// An operation is slow that takes so long.
+/// An operation that takes this long is slow.
 const SLOW: Duration = Duration::from_secs(10);
-/// How long an operation that comes after an outage without end is waited for.
+/// The time limit for an operation after an outage that did not end in time.
 const BRIEFLY: Duration = Duration::from_secs(10);
-/// How long an operation that goes on is waited for after the waiting was ended.
+/// How long an unfinished operation is waited for after the work was stopped.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often whoever waits for an operation looks whether that has an end.
+/// How often a thread that waits for an operation checks whether to stop.
 const STEP: Duration = Duration::from_millis(100);
-/// How often it is seen whether there is something to tell.
+/// How often it is checked whether there is something to report.
 const TICK: Duration = Duration::from_millis(500);
 
-/// How long operations on the storage are tried again while it does not answer, and what ends the waiting. Clones share
-/// everything.
+/// How long storage operations are retried while the storage does not answer, and the flag that ends the waiting. Clones share
+/// the state.
 #[derive(Clone)]
 pub struct Patience {
     shared: Arc<Shared>,
@@ -50,24 +50,24 @@ struct Shared {
 
 struct State {
     cancel: Cancel,
-    /// Since when no operation has had an answer, if one has failed for want of it.
+    /// Since when no operation has had an answer, if one has failed without an answer.
     silent_since: Option<Instant>,
     operations: BTreeMap<u64, Operation>,
     next: u64,
-    /// How many operations were given up for want of an answer.
+    /// The number of operations abandoned without an answer.
     given_up: u64,
-    /// When an operation began or ended last.
+    /// When an operation last began or ended.
     moved: Instant,
-    /// Whether the last operation that had failed, or had taken long, has succeeded in the end.
+    /// Whether the last operation that had failed or was slow has finally succeeded.
     recovered: bool,
-    /// Whether an operation without an answer was left behind because the waiting was ended.
+    /// Whether an operation without an answer was abandoned because the work was stopped.
     left: bool,
     over: bool,
 }
 
 struct Operation {
     begun: Instant,
-    /// When it first failed, and how it failed last.
+    /// When it first failed, and its last error.
     failed: Option<(Instant, String)>,
 }
 
@@ -78,12 +78,12 @@ impl fmt::Debug for Patience {
 }
 
 impl Patience {
-    /// That of somebody who takes a look: some seconds.
+    /// For commands that only read: a few seconds.
     pub(crate) fn short() -> Self {
         Self::new(SHORT, &Cancel::of_the_program())
     }
 
-    /// That of somebody who waits so long, or until the flag is set.
+    /// Waits for this time, or until the flag is set.
     pub(super) fn new(limit: Duration, cancel: &Cancel) -> Self {
         let state = State {
             cancel: cancel.clone(),
@@ -99,34 +99,34 @@ impl Patience {
         Self { shared: Arc::new(Shared { limit, state: Mutex::new(state), ended: Condvar::new() }) }
     }
 
-    /// From now on this flag ends the waiting.
+    /// From now on, this flag ends the waiting.
     pub(crate) fn obey(&self, cancel: &Cancel) {
         self.shared.state().cancel = cancel.clone();
     }
 
-    /// After how much of its time an operation that only this file may be to blame for is looked at more closely.
+    /// After this time, an operation whose failure may be caused by a single damaged file is examined.
     pub(super) fn doubt(&self) -> Duration {
         SHORT.min(self.shared.limit / 2)
     }
 
-    /// How many operations have been given up because the storage did not answer.
+    /// The number of operations abandoned because the storage did not answer.
     pub(crate) fn given_up(&self) -> u64 {
         self.shared.state().given_up
     }
 
-    /// How long nothing has begun or ended.
+    /// The time since an operation last began or ended.
     pub(crate) fn silence(&self) -> Duration {
         self.shared.state().moved.elapsed()
     }
 
-    /// Marks a call on the storage that is not tried again.
+    /// Marks a storage call that is not retried.
     pub(super) fn watched<T>(&self, call: impl FnOnce() -> T) -> T {
         let _entry = Entry::new(&self.shared);
         call()
     }
 
-    /// Runs `operation` in a thread of its own, and leaves it behind when there is no answer within `usual`, or when the
-    /// waiting is ended: nothing else ends a call that hangs.
+    /// Runs `operation` in a thread of its own, and abandons it if there is no answer within `usual` or the work is stopped: a
+    /// hanging call cannot be ended otherwise.
     pub(super) fn answered<T: Send + 'static>(
         &self,
         usual: Duration,
@@ -135,14 +135,14 @@ impl Patience {
         let begun = Instant::now();
         let limit = {
             let state = self.shared.state();
-            // Whoever comes after an outage that was waited for in vain waits no longer than to see whether it goes on.
+            // After an outage that has used up the time, an operation waits only long enough to see whether it continues.
             let is_away = state.silent_since.is_some_and(|since| since.elapsed() >= self.shared.limit);
             if is_away { usual.min(BRIEFLY) } else { usual }
         };
         let (sender, receiver) = mpsc::channel();
         let running = thread::Builder::new()
             .name("operation".to_owned())
-            // Whoever has stopped waiting does not care for the answer.
+            // The receiver may have stopped waiting.
             .spawn(move || drop(sender.send(operation())))
             .map_err(|error| NoAnswer { waited: Duration::ZERO, why: Some(error.to_string()) })?;
         let mut ended: Option<Instant> = None;
@@ -160,14 +160,14 @@ impl Patience {
             let mut state = self.shared.state();
             if state.cancel.is_cancelled() {
                 let since = *ended.get_or_insert_with(Instant::now);
-                // What goes on well comes to its end.
+                // Operations without errors may finish.
                 if state.left || since.elapsed() >= GRACE {
                     state.left = true;
                     return Err(NoAnswer { waited: begun.elapsed(), why: None });
                 }
             }
             if begun.elapsed() >= limit {
-                // The outage began when this was asked.
+                // The outage began with this request.
                 let since = state.silent_since.get_or_insert(begun);
                 *since = begun.min(*since);
                 return Err(NoAnswer { waited: begun.elapsed(), why: None });
@@ -175,9 +175,9 @@ impl Patience {
         }
     }
 
-    /// Runs `operation`, and again while it fails with an error that passes and there is time. The time begins with its
-    /// first failure, or with that of an earlier operation if none has had an answer since: who has many operations to do
-    /// does not wait for each.
+    /// Runs `operation`, and retries it while it fails with a temporary error and there is time. The time begins with its first
+    /// failure, or with that of an earlier operation if none has had an answer since, so that many operations together wait only
+    /// once.
     ///
     /// # Errors
     /// The last error of `operation`.
@@ -194,7 +194,7 @@ impl Patience {
             tries += 1;
             let error = match operation() {
                 Err(error) if passes(&error) => error,
-                // A refusal is an answer too.
+                // A refusal is an answer as well.
                 other => {
                     let mut state = self.shared.state();
                     state.silent_since = None;
@@ -213,7 +213,7 @@ impl Patience {
             drop(state);
             entry.failed(since, &error);
             let text = error.to_string();
-            tracing::info!(tries, why = text.lines().next(), "an operation on the storage has failed");
+            tracing::info!(tries, why = text.lines().next(), "a storage operation has failed");
             let longest = Duration::from_millis(PAUSES_MS[PAUSES_MS.len() - 1]);
             let left = self.shared.limit.saturating_sub(since.elapsed());
             if left.is_zero() || cancel.wait(pauses.next().unwrap_or(longest).min(left)) {
@@ -226,10 +226,10 @@ impl Patience {
     }
 }
 
-/// Tells of an operation that took long.
+/// Logs a slow operation.
 fn slow(took: Duration, tries: u64) {
     if took >= SLOW {
-        tracing::info!(seconds = took.as_secs_f64(), tries, "an operation on the storage was slow");
+        tracing::info!(seconds = took.as_secs_f64(), tries, "a storage operation was slow");
     }
 }
 
@@ -238,9 +238,9 @@ impl Shared {
         self.state.lock()
     }
 
-    /// Tells of outages until the work is over.
+    /// Reports outages until the work is done.
     fn tell(&self, notice: &dyn Fn(&str)) {
-        let mut teller = Teller { limit: self.limit, told: None };
+        let mut teller = Reporter { limit: self.limit, told: None };
         let mut state = self.state();
         while !state.over {
             let text = teller.look(&state.operations, state.recovered);
@@ -253,7 +253,7 @@ impl Shared {
                 self.ended.wait_for(&mut state, TICK);
             }
         }
-        // The end of an outage may lie shortly before that of the work.
+        // The outage may have ended just before the work.
         if let Some(text) = teller.look(&state.operations, state.recovered) {
             drop(state);
             notice(&text);
@@ -261,7 +261,7 @@ impl Shared {
     }
 }
 
-/// When the operations of the whole program that go on have begun.
+/// Start times of the running operations of the whole program.
 static WAITING: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
 static TICKETS: AtomicU64 = AtomicU64::new(0);
 
@@ -269,12 +269,12 @@ fn waiting() -> MutexGuard<'static, BTreeMap<u64, Instant>> {
     WAITING.lock()
 }
 
-/// How long the oldest operation on a storage has been going on, in the whole program.
+/// How long the oldest running storage operation of the whole program has taken.
 pub(crate) fn waited() -> Option<Duration> {
     waiting().values().map(Instant::elapsed).max()
 }
 
-/// A storage has given no answer to what it was asked.
+/// A storage has not answered a request.
 #[derive(Debug)]
 pub(super) struct NoAnswer {
     waited: Duration,
@@ -292,11 +292,11 @@ impl fmt::Display for NoAnswer {
 
 impl std::error::Error for NoAnswer {}
 
-/// An operation that is going on.
+/// A running operation.
 struct Entry<'a> {
     shared: &'a Shared,
     number: u64,
-    /// Its number among all of the program.
+    /// Its number, unique in the program.
     ticket: u64,
 }
 
@@ -315,7 +315,7 @@ impl<'a> Entry<'a> {
 
     fn failed(&self, since: Instant, error: &dyn fmt::Display) {
         if let Some(operation) = self.shared.state().operations.get_mut(&self.number) {
-            // What follows in further lines is a hint.
+            // Further lines are a hint.
             let text = error.to_string().lines().next().unwrap_or_default().to_owned();
             operation.failed = Some((since, text));
         }
@@ -331,17 +331,17 @@ impl Drop for Entry<'_> {
     }
 }
 
-/// What has been told of the present outage.
-struct Teller {
+/// The reports about the present outage.
+struct Reporter {
     limit: Duration,
-    /// Since when it lasts, and how long it had lasted when it was told last.
+    /// When it began, and its duration at the last report.
     told: Option<(Instant, Duration)>,
 }
 
-impl Teller {
-    /// What there is to tell now. `recovered` says that what had failed has succeeded in the end.
+impl Reporter {
+    /// The message to print now. `recovered` means that a failed operation has finally succeeded.
     fn look(&mut self, operations: &BTreeMap<u64, Operation>, recovered: bool) -> Option<String> {
-        // The one that has failed for longest, or else the one that takes longest.
+        // The one that has been failing longest, or else the slowest one.
         let failing =
             operations.values().filter_map(|operation| operation.failed.as_ref()).min_by_key(|f| f.0);
         let slowest = operations.values().map(|operation| operation.begun).min();
@@ -350,7 +350,7 @@ impl Teller {
             (None, Some(begun)) if begun.elapsed() >= TELL_SILENT_AFTER => (begun, TELL_SILENT_AFTER, None),
             _ => {
                 let (since, _) = self.told.take()?;
-                // Given up or refused: whoever did will say so. That something else succeeds meanwhile is no end of it.
+                // Abandoned or refused: the caller reports that. The success of another operation does not end the outage.
                 return recovered
                     .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
             }
@@ -372,7 +372,7 @@ impl Teller {
     }
 }
 
-/// A time for people, without more digits than matter.
+/// A rounded duration for people.
 fn spoken(time: Duration) -> String {
     match time.as_secs_f64().round() as u64 {
         seconds @ 0..=99 => format!("{seconds} s"),
@@ -380,14 +380,14 @@ fn spoken(time: Duration) -> String {
     }
 }
 
-/// Runs `work` with a patience of this limit; `notice` is told while the storage does not answer.
+/// Runs `work` with a patience of this limit; `notice` gets messages while the storage does not answer.
 pub fn patiently<T>(
     limit: Duration,
     cancel: &Cancel,
     notice: &(dyn Fn(&str) + Sync),
     work: impl FnOnce(&Patience) -> T,
 ) -> T {
-    /// Lets the thread that tells end, also if the work panics.
+    /// Ends the reporting thread, also if the work panics.
     struct Over<'a>(&'a Shared);
     impl Drop for Over<'_> {
         fn drop(&mut self) {
@@ -399,7 +399,7 @@ pub fn patiently<T>(
     thread::scope(|scope| {
         let _over = Over(&patience.shared);
         let shared = &patience.shared;
-        // Without the thread nothing is told; all else goes on.
+        // Without the thread nothing is reported; everything else works.
         let _ = thread::Builder::new().name("storage".to_owned()).spawn_scoped(scope, || shared.tell(notice));
         work(&patience)
     })

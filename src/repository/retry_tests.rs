@@ -27,7 +27,7 @@ fn an_outage_is_outlived_within_the_limit_and_ended_by_the_flag() {
 }
 
 #[test]
-fn a_storage_that_is_away_is_not_waited_for_by_each_operation_anew() {
+fn an_outage_is_waited_for_once_and_not_by_each_operation() {
     let patience = Patience::new(Duration::from_millis(300), &Cancel::new());
     let calls = std::cell::Cell::new(0);
     let mut fail = || {
@@ -45,8 +45,8 @@ fn a_storage_that_is_away_is_not_waited_for_by_each_operation_anew() {
 }
 
 #[test]
-fn an_outage_is_told_ever_more_rarely_and_its_end_once() {
-    let mut teller = Teller { limit: Duration::from_secs(900), told: None };
+fn an_outage_is_reported_less_and_less_often_and_its_end_once() {
+    let mut teller = Reporter { limit: Duration::from_secs(900), told: None };
     let mut operations = BTreeMap::new();
     let ago = |seconds: u64| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
     let failed = |seconds| Operation { begun: ago(seconds), failed: Some((ago(seconds), "down".to_owned())) };
@@ -74,7 +74,7 @@ fn an_outage_is_told_ever_more_rarely_and_its_end_once() {
 }
 
 #[test]
-fn another_operation_that_succeeds_is_no_end_of_an_outage() {
+fn the_success_of_another_operation_does_not_end_an_outage() {
     let patience = Patience::new(Duration::from_millis(20), &Cancel::new());
     let fail = || Err::<(), _>(io::Error::from(Errno::IO));
     assert!(patience.run(passes, fail).is_err());
@@ -87,7 +87,7 @@ fn another_operation_that_succeeds_is_no_end_of_an_outage() {
 }
 
 #[test]
-fn an_operation_without_an_answer_is_left_behind_within_its_limit_or_when_the_waiting_is_ended() {
+fn an_operation_without_an_answer_is_abandoned_after_its_limit_or_when_the_work_is_stopped() {
     let cancel = Cancel::new();
     let patience = Patience::new(Duration::from_millis(20), &cancel);
     let (hold, held) = std::sync::mpsc::channel::<()>();
@@ -97,7 +97,7 @@ fn an_operation_without_an_answer_is_left_behind_within_its_limit_or_when_the_wa
     let (other, held) = std::sync::mpsc::channel::<()>();
     cancel.cancel("enough");
     assert!(patience.answered(Duration::from_secs(3600), move || held.recv()).is_err());
-    // On a busy machine the thread that answers may start too late: then it is asked again.
+    // On a busy machine the answering thread may start too late: then try again.
     let answers =
         (0..50).any(|_| patience.answered(Duration::from_secs(60), || 7).is_ok_and(|answer| answer == 7));
     assert!(answers, "what answers at once still does");

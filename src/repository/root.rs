@@ -1,5 +1,5 @@
-//! The handle through which a repository's directory is reached. It is opened once, so that nothing can land in the
-//! directory *underneath* a mount that vanishes; after an outage it is opened again, and must lead to the same repository.
+//! The handle of a repository's directory. It is opened once, so that nothing is ever written to the directory *underneath* a
+//! mount that disappears. After an outage it is reopened, and must be the same repository.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use crate::{
     fs::owner,
 };
 
-/// The directory, open, and which one it is.
+/// The open directory and its identity.
 #[derive(Debug)]
 struct Handle {
     dir: OwnedFd,
@@ -41,35 +41,35 @@ pub(super) struct Root {
     path: PathBuf,
     mount: Option<PathBuf>,
     handle: RwLock<Arc<Handle>>,
-    /// The file `config`, once it was read: by it the repository is recognised.
+    /// The file `config`, once it was read. It identifies the repository.
     config: OnceLock<Vec<u8>>,
-    /// What this process has stored and nobody may lack: where it lies and its size.
+    /// Files that this process has stored and that must exist: path and size.
     stored: Mutex<HashMap<Id, (String, u64)>>,
     patience: Patience,
 }
 
-/// Content that cannot be read although the storage answers.
+/// Unreadable content of a storage that answers.
 #[derive(Debug)]
 struct Unreadable(io::Error);
 
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: the storage answers, and cannot read this file: its medium may be damaged", self.0)
+        write!(f, "{}: the storage answers but cannot read this file: its disk may be damaged", self.0)
     }
 }
 
-// Without a source: the error below says of itself that it may pass.
+// Without a source: the inner error counts as temporary.
 impl std::error::Error for Unreadable {}
 
 fn is_eio(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::IO.raw_os_error())
 }
 
-/// Why the directory could not be opened again.
+/// Why the directory could not be reopened.
 enum Fault {
-    /// It is not there now.
+    /// It does not exist at present.
     Away(Error),
-    /// Another one is there, or it cannot be used.
+    /// It is another directory, or it cannot be used.
     Lasting(Error),
 }
 
@@ -84,7 +84,7 @@ impl Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        // During a run a storage that is not mounted may be mounted again; a wrong configuration stays wrong.
+        // During a run, a storage may be mounted again; a wrong configuration stays wrong.
         if error.kind() == Kind::Repository { Self::Away(error) } else { Self::Lasting(error) }
     }
 }
@@ -99,7 +99,7 @@ impl fmt::Display for Fault {
 impl Root {
     /// Opens the directory `path`, which must lie on the file system mounted at `mount` if that is given.
     pub(super) fn open(path: &Path, mount: Option<&Path>, patience: &Patience) -> Result<Self> {
-        // What is not mounted or not there at the start is for an operator to see at once.
+        // At the start, a missing mount or directory is reported at once.
         let is_away = |error: &Error| error.passing() == Some(Passing::Storage);
         let handle = patience.run(is_away, || open_handle(path, mount))?;
         Ok(Self {
@@ -112,7 +112,7 @@ impl Root {
         })
     }
 
-    /// Where it is.
+    /// Its path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -125,33 +125,33 @@ impl Root {
         self.stored.lock()
     }
 
-    /// This is what the repository is recognised by.
+    /// Sets the content of `config` that identifies the repository.
     pub(super) fn know_config(&self, content: &[u8]) {
         self.config.get_or_init(|| content.to_owned());
     }
 
-    /// This process has stored a file, which must be wherever the handle leads from now on.
+    /// Records a file that this process has stored and that a reopened directory must contain.
     pub(super) fn has_stored(&self, id: Id, path: String, bytes: u64) {
         self.stored().insert(id, (path, bytes));
     }
 
-    /// A file was removed on purpose.
+    /// Records that a file was removed.
     pub(super) fn has_removed(&self, id: &Id) {
         self.stored().remove(id);
     }
 
-    /// One system call on the directory, whatever comes of it.
+    /// One system call on the directory, without retries.
     pub(super) fn once<T>(&self, call: impl FnOnce(&OwnedFd) -> T) -> T {
         self.patience.watched(|| call(&self.handle().dir))
     }
 
-    /// Runs an operation on the directory, and as a whole again while the storage does not answer. `again` tells the
-    /// operation that an earlier try may have been carried out although it failed.
+    /// Runs an operation on the directory, and retries it as a whole while the storage does not answer. `again` means that an
+    /// earlier attempt may have succeeded although it reported an error.
     pub(super) fn attempt<T>(&self, operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>) -> io::Result<T> {
         self.attempt_with(&self.patience, operation)
     }
 
-    /// As [`Self::attempt`], for who has something better to do than to wait.
+    /// As [`Self::attempt`], for callers that must not wait long.
     pub(super) fn attempt_briefly<T>(
         &self,
         operation: impl FnMut(&OwnedFd, bool) -> io::Result<T>,
@@ -159,8 +159,8 @@ impl Root {
         self.attempt_with(&Patience::short(), operation)
     }
 
-    /// As [`Self::attempt`], for reading content. EIO is what a broken connection gives, and also what a disk gives of the
-    /// places that it cannot read any more: after a while it is told apart whether the rest of the storage can be read.
+    /// As [`Self::attempt`], for reading content. EIO is returned for a broken connection, and also for unreadable sectors of a
+    /// disk. After a while the two are distinguished: in the second case, the rest of the storage can be read.
     pub(super) fn attempt_read<T>(&self, operation: impl FnMut(&OwnedFd) -> io::Result<T>) -> io::Result<T> {
         self.attempt_read_within(self.patience.doubt(), &self.patience, operation)
     }
@@ -180,8 +180,8 @@ impl Root {
         })
     }
 
-    /// Reads once more what failed with EIO, between two looks at whether the storage can be read elsewhere. If it can, both
-    /// times, the storage answers and the content is lost: that does not pass.
+    /// Reads content again that failed with EIO, between two reads of another file. If both of these succeed, the storage answers
+    /// and the content is lost: a permanent error.
     fn read_in_doubt<T>(
         &self,
         dir: &OwnedFd,
@@ -197,7 +197,7 @@ impl Root {
         }
     }
 
-    /// Whether the file by which the repository is recognised can be read from the storage itself.
+    /// Whether the file `config` can be read from the storage itself.
     fn can_be_read(&self, dir: &OwnedFd) -> bool {
         let Some(known) = self.config.get() else { return false };
         let read = || -> io::Result<Vec<u8>> {
@@ -241,8 +241,8 @@ impl Root {
         })
     }
 
-    /// Fails unless the path leads to the directory that everything was written to. One that was mounted anew is that
-    /// directory if it has all of it.
+    /// Fails unless the path resolves to the directory that was written to. A remounted directory counts as the same if it has
+    /// all stored files.
     pub(super) fn verify(&self) -> Result<()> {
         let is_away = |fault: &Fault| matches!(fault, Fault::Away(_));
         let verified = self.patience.run(is_away, || {
@@ -255,7 +255,7 @@ impl Root {
         verified.map_err(Fault::error)
     }
 
-    /// Opens the directory through its path, in place of a handle that failed.
+    /// Reopens the directory through its path, after its handle has failed.
     fn reopen(&self, failed: &Arc<Handle>) -> Result<(), Fault> {
         if !Arc::ptr_eq(failed, &self.handle()) {
             return Ok(());
@@ -269,8 +269,8 @@ impl Root {
         Ok(())
     }
 
-    /// Fails unless the repository in `dir` is the one that was opened at the start. A mounted anew file system has
-    /// another device number, so that the content decides.
+    /// Fails unless the repository in `dir` is the one that was opened at the start. A remounted file system has another device
+    /// number, so the content decides.
     fn require_same_repository(&self, dir: &OwnedFd) -> Result<(), Fault> {
         let Some(known) = self.config.get() else { return Ok(()) };
         let found = rfs::openat(dir, "config", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -283,23 +283,26 @@ impl Root {
         match found {
             Ok(content) if content == *known => Ok(()),
             Ok(_) => Err(Fault::Lasting(self.replaced("another repository is there now"))),
-            // Perhaps only the folder underneath the mount point.
+            // It may be the directory underneath the mount point.
             Err(error) => Err(Fault::Away(
-                Error::repository(format!("{} does not hold the repository now", self.path.display()))
-                    .because(&error)
-                    .hint("mount the storage again and repeat the backup"),
+                Error::repository(format!(
+                    "{} does not contain the repository at present",
+                    self.path.display()
+                ))
+                .because(&error)
+                .hint("mount the storage again and repeat the backup"),
             )),
         }
     }
 
-    /// Fails unless all that this process has stored is in `dir`: a copy of the repository, or an older state of it, has
+    /// Fails unless all files that this process has stored are in `dir`: a copy of the repository, or an older state of it, has
     /// the same `config`.
     fn require_stored(&self, dir: &OwnedFd) -> Result<(), Fault> {
         for (path, bytes) in self.stored().values() {
             match rfs::statat(dir, path, AtFlags::empty()) {
                 Ok(stat) if u64::try_from(stat.st_size).is_ok_and(|size| size == *bytes) => {}
                 Ok(_) | Err(Errno::NOENT) => {
-                    let text = format!("what is there now lacks {path}, which this run has stored");
+                    let text = format!("{path}, which this run has stored, is missing now");
                     return Err(Fault::Lasting(self.replaced(&text)));
                 }
                 Err(errno) => {
@@ -322,14 +325,14 @@ impl Root {
     }
 }
 
-/// Why the directory cannot be opened, and what to do about it.
+/// The error for a directory that cannot be opened, with a hint.
 fn unopened(path: &Path, errno: Errno) -> Error {
     let cause = io::Error::from(errno);
     let hint = match errno {
         Errno::NOENT => {
             "check that the right storage is mounted; only if there never was a repository, `tik-backup init` creates one".to_owned()
         }
-        Errno::NOTDIR => "`repository.location` names a file: name a folder".to_owned(),
+        Errno::NOTDIR => "`repository.location` names a file: name a directory".to_owned(),
         _ => owner::reading_hint(path, &cause)
             .unwrap_or_else(|| "check that the storage is mounted and that this user may read it".to_owned()),
     };
@@ -346,7 +349,7 @@ fn open_handle(path: &Path, mount: Option<&Path>) -> Result<Handle> {
     let identity = Identity::of(&dir, path)?;
     if let Some(mount) = mount {
         identity.require_on(mount)?;
-        // It may have been unmounted between the first look and the opening.
+        // It may have been unmounted between the first check and the opening.
         guard::require_mounted(mount, path)?;
     }
     Ok(Handle { dir, identity })

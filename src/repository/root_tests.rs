@@ -27,7 +27,7 @@ fn after_an_outage(change: impl FnOnce(&Path)) -> (io::Result<()>, Root, tempfil
     (outcome, root, room)
 }
 
-/// Puts a copy of the repository in its place, as a storage that is mounted anew.
+/// Replaces the repository by a copy, as if the storage were remounted.
 fn replace(path: &Path) {
     let old = path.with_file_name("old");
     fs::rename(path, &old).unwrap();
@@ -39,14 +39,14 @@ fn replace(path: &Path) {
 }
 
 #[test]
-fn a_storage_that_is_mounted_anew_is_gone_on_with() {
+fn a_remounted_storage_is_used_again() {
     let (outcome, root, _room) = after_an_outage(replace);
     outcome.unwrap();
     root.verify().unwrap();
 }
 
 #[test]
-fn what_alone_cannot_be_read_is_lost_and_not_waited_for() {
+fn a_single_unreadable_file_is_lost_and_not_waited_for() {
     let room = tempfile::tempdir().unwrap();
     fs::write(room.path().join("config"), "config").unwrap();
     let root = Root::open(room.path(), None, &Patience::short()).unwrap();
@@ -63,11 +63,11 @@ fn what_alone_cannot_be_read_is_lost_and_not_waited_for() {
     assert!(!passes(&lost) && lost.to_string().contains("the storage answers"), "{lost}");
     assert!(calls.get() > 2, "a connection that was broken for a moment gives the same error");
     assert_eq!(hour.given_up(), 0, "it is no outage");
-    // Who has no time finds the same.
+    // The result is the same without waiting time.
     let hasty = Patience::new(Duration::ZERO, &Cancel::new());
     let lost = root.attempt_read_within(hasty.doubt(), &hasty, fail).unwrap_err();
     assert!(!passes(&lost) && hasty.given_up() == 0, "{lost}");
-    // What can be read in the end is read.
+    // A file that becomes readable again is read.
     let mut failures = 1;
     let read = root.attempt_read_within(Duration::ZERO, &hour, |dir| {
         failures -= 1;
@@ -96,11 +96,14 @@ fn another_repository_and_an_older_state_are_not_written_to() {
 }
 
 #[test]
-fn the_folder_underneath_is_waited_out_and_not_written_to() {
+fn the_directory_underneath_is_not_written_to() {
     let (outcome, _, _room) = after_an_outage(|path| {
         fs::rename(path, path.with_file_name("old")).unwrap();
         fs::create_dir(path).unwrap();
     });
     let error = outcome.unwrap_err();
-    assert!(passes(&error) && error.to_string().contains("does not hold the repository now"), "{error}");
+    assert!(
+        passes(&error) && error.to_string().contains("does not contain the repository at present"),
+        "{error}"
+    );
 }

@@ -1,4 +1,4 @@
-//! What is whole of damaged packs is stored again as new packs, before the index forgets the damaged ones.
+//! Stores the intact blobs of damaged packs again as new packs, before the damaged ones are removed from the index.
 
 use std::{
     collections::HashSet,
@@ -13,10 +13,10 @@ use rustic_core::{FileType, Id, ReadBackend, WriteBackend};
 
 use super::{
     LockOptions, Repository,
+    crypto::hash,
     packs::{Blob, is_whole},
     repair::{Entries, NewPack, RepairReport},
     rustic_error,
-    seal::hash,
 };
 use crate::{
     error::{Error, Result},
@@ -24,10 +24,10 @@ use crate::{
 };
 
 impl Repository {
-    /// What is whole of a damaged pack that held these blobs, with each blob as it is stored.
+    /// The intact blobs of a damaged pack that held these blobs, each as it is stored.
     ///
     /// # Errors
-    /// Nothing of it can be read, which may be the storage's fault rather than the pack's.
+    /// Nothing of it can be read. The cause may be the storage rather than the pack.
     pub(super) fn whole_blobs(&self, id: &Id, blobs: &[Blob]) -> Result<Vec<(Blob, Vec<u8>)>> {
         let backend = self.storage.backend();
         let (data, problem) = match backend.read_full(FileType::Pack, id) {
@@ -40,7 +40,7 @@ impl Repository {
             let start = blob.offset as usize;
             let stored = match &data {
                 Some(data) => data.get(start..start.saturating_add(blob.length as usize)).map(<[u8]>::to_vec),
-                // One bad sector of a disk is not the whole pack.
+                // One bad sector does not affect the whole pack.
                 None => {
                     let part = backend.read_partial(FileType::Pack, id, false, blob.offset, blob.length).ok();
                     part.map(|part| part.to_vec())
@@ -49,7 +49,7 @@ impl Repository {
             let Some(stored) = stored else { continue };
             is_read = true;
             let mut opened = stored.clone();
-            if is_whole(&self.sealer, &mut opened, &Blob { offset: 0, ..*blob }) {
+            if is_whole(&self.cipher, &mut opened, &Blob { offset: 0, ..*blob }) {
                 whole.push((*blob, stored));
             }
         }
@@ -61,7 +61,7 @@ impl Repository {
         }
     }
 
-    /// Stores what is whole of a damaged pack as a new pack, and returns what the index is to say of that.
+    /// Stores the intact blobs of a damaged pack as a new pack, and returns its index entry.
     pub(super) fn salvage(
         &self,
         id: &Id,
@@ -84,14 +84,14 @@ impl Repository {
             return Ok(None);
         }
         let (mut data, mut header, mut stored) = (Vec::new(), Vec::new(), Vec::new());
-        for (blob, sealed) in whole {
+        for (blob, encrypted) in whole {
             let offset = u32::try_from(data.len()).map_err(|_| Error::failed("a pack would be too large"))?;
-            data.extend_from_slice(&sealed);
+            data.extend_from_slice(&encrypted);
             header.extend(blob.header_entry());
             stored.push(Blob { offset, ..blob });
         }
         let start = data.len();
-        self.sealer.seal_with(&mut data, |out| {
+        self.cipher.encrypt_with(&mut data, |out| {
             out.extend_from_slice(&header);
             Ok(())
         })?;
@@ -104,8 +104,8 @@ impl Repository {
         Ok(Some(NewPack::new(pack, &stored)))
     }
 
-    /// Stores again what is whole of packs that the index lists. Their own entries stay in the index until
-    /// [`Self::forget_packs`], and must stay of those whose ids are not returned: these could not be read.
+    /// Stores the intact blobs of packs in the index again. The entries of these packs stay in the index until
+    /// [`Self::forget_packs`]. Entries of packs whose ids are not returned must stay: these packs could not be read.
     pub(super) fn salvage_packs(&self, packs: &HashSet<Id>) -> Result<(RepairReport, HashSet<Id>)> {
         let (mut report, mut done) = (RepairReport::default(), HashSet::new());
         let mut entries = Entries::default();
@@ -126,8 +126,8 @@ impl Repository {
         Ok((report, done))
     }
 
-    /// Copies these damaged packs, given by their ids, into `aside`, stores again what is whole of them, takes them out of the
-    /// index, and removes them from the repository.
+    /// Copies these damaged packs, given by their ids, into `aside`, stores their intact blobs again, removes them from the index,
+    /// and deletes them from the repository.
     pub fn repair_packs(
         &self,
         ids: &[String],
@@ -142,16 +142,18 @@ impl Repository {
         let used = self.used_packs()?;
         if let Some(id) = chosen.iter().find(|id| !used.contains(id)) {
             return Err(Error::failed(format!("the index does not list pack {}", id.to_hex().as_str()))
-                .hint("run `tik-backup repair index` first: only the index says what a damaged pack holds"));
+                .hint(
+                    "run `tik-backup repair index` first: only the index lists the content of a damaged pack",
+                ));
         }
-        // First of all: what the index no longer lists is removed by the next prune.
+        // This comes first: packs that the index no longer lists are removed by the next prune.
         let copied = self.copy_aside(&chosen, aside, cancel)?;
         cancel.check()?;
         let (mut report, done) = self.salvage_packs(&chosen)?;
         report.packs = there.len() as u64;
         for id in done.difference(&copied) {
             report.unreadable.push(format!(
-                "{}: it cannot be read as a whole; what is whole of it was stored again, and the next prune removes the rest",
+                "{}: it cannot be read completely; its intact data was stored again, and the next prune removes the rest",
                 id.to_hex().as_str()
             ));
         }
@@ -167,13 +169,13 @@ impl Repository {
         Ok(report)
     }
 
-    /// Copies packs into a folder, and returns those that could be read. When this returns the copies are on the disk.
+    /// Copies packs into a directory, and returns those that could be read. When this returns the copies are on the disk.
     fn copy_aside(&self, packs: &HashSet<Id>, aside: &Path, cancel: &Cancel) -> Result<HashSet<Id>> {
         let failed = |e: io::Error| {
             let error = Error::failed(format!("cannot copy a damaged pack to {}", aside.display()));
             error
                 .because(&e)
-                .hint("the pack is still in the repository and in its index; make room, and try again")
+                .hint("the pack is still in the repository and in its index; free space, and try again")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(aside).map_err(failed)?;
         crate::fs::owner::adopt_path(aside).map_err(failed)?;
@@ -185,7 +187,7 @@ impl Repository {
                     write_synced(&aside.join(id.to_hex().as_str()), &data).map_err(failed)?;
                     copied.insert(*id);
                 }
-                // If it is not the storage that does not answer, it is the pack: some of it may be read nevertheless.
+                // Unless the storage does not answer, the pack is damaged, and parts of it may still be readable.
                 Err(_) => self.require_storage()?,
             }
         }
@@ -194,7 +196,7 @@ impl Repository {
     }
 }
 
-/// Writes a file for its owner alone. What could not be written as a whole is removed.
+/// Writes a file that only its owner can read. An incompletely written file is removed.
 fn write_synced(path: &Path, data: &[u8]) -> io::Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
@@ -210,19 +212,19 @@ fn write_synced(path: &Path, data: &[u8]) -> io::Result<()> {
     };
     let written = write();
     if written.is_err() {
-        // It may not even have been created.
+        // It may not have been created.
         let _ = fs::remove_file(part);
     }
     written
 }
 
-/// The pack whose id begins so.
+/// The pack with this id prefix.
 fn choose(prefix: &str, packs: &[(Id, u32)]) -> Result<Id> {
     let wanted = prefix.to_ascii_lowercase();
     let mut found = packs.iter().map(|(id, _)| *id).filter(|id| id.to_hex().as_str().starts_with(&wanted));
     match (found.next(), found.next()) {
         (Some(id), None) if wanted.len() >= 8 => Ok(id),
-        (Some(_), _) => Err(Error::usage(format!("`{prefix}` does not name a single pack"))
+        (Some(_), _) => Err(Error::usage(format!("`{prefix}` is too short, or matches more than one pack"))
             .hint("give the whole id, as `tik-backup check --read-data` prints it")),
         _ => Err(Error::usage(format!("there is no pack {prefix} in the repository"))
             .hint("`tik-backup check --read-data` names the damaged packs")),

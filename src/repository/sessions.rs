@@ -1,5 +1,5 @@
-//! Connections of the SFTP storage. The library below starts an `ssh` that goes into the background and would outlive
-//! us; they are kept as our descendants and ended with us.
+//! Connections of the SFTP storage. The library starts an `ssh` that goes into the background and would outlive this program.
+//! These processes are kept as descendants and ended with this program.
 
 use std::{fs, time::Duration};
 
@@ -7,9 +7,9 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 use crate::stream::process::{adopt_orphans, children};
 
-/// From now on a process that is left by its parent becomes a child of ours.
+/// Makes this process the subreaper: orphaned descendants become its children.
 pub(super) fn adopt() {
-    // Where the system cannot do it, a connection may stay open for a while: no reason to fail.
+    // If the system does not support it, a connection may stay open for a while, which is not an error.
     let _ = adopt_orphans();
 }
 
@@ -21,14 +21,14 @@ pub fn end_sessions() {
     }
     for pid in sessions {
         if !has_ended(pid) {
-            // On a busy machine it may not have come to end itself.
+            // On a busy machine it may not have ended yet.
             let _ = kill_process(pid, Signal::KILL);
             has_ended(pid);
         }
     }
 }
 
-/// Waits a second for a child to end.
+/// Waits for a child to end, for one second at most.
 fn has_ended(pid: Pid) -> bool {
     (0..50).any(|_| {
         let ended = !matches!(waitpid(Some(pid), WaitOptions::NOHANG), Ok(None));
@@ -39,7 +39,7 @@ fn has_ended(pid: Pid) -> bool {
     })
 }
 
-/// Children of ours called `ssh`.
+/// Children of this process named `ssh`.
 fn open_sessions() -> Vec<Pid> {
     let name = |pid: &Pid| fs::read_to_string(format!("/proc/{}/comm", pid.as_raw_nonzero()));
     children().into_iter().filter(|pid| name(pid).is_ok_and(|name| name.trim() == "ssh")).collect()

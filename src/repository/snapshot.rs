@@ -1,4 +1,4 @@
-//! Snapshots as the rest of the program sees them, and how items are named in them.
+//! Snapshots as the rest of the program uses them, and the names of items in them.
 
 use jiff::{SignedDuration, Timestamp, Zoned};
 use rustic_core::repofile::SnapshotFile;
@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 
-/// Tag of every snapshot this program made. Retention touches no other.
+/// Tag of every snapshot of this program. Retention removes no others.
 pub(crate) const OURS: &str = "tik-backup";
 
-/// Clocks of hosts that share a repository may differ by this much.
+/// The tolerated difference between clocks of hosts that share a repository.
 pub(crate) const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 
 /// A stored snapshot of an item.
@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub kind: String,
     /// Id, 64 hex digits.
     pub id: String,
-    /// The moment of which it shows the data.
+    /// The time of its data.
     #[serde(with = "crate::moment")]
     pub time: Zoned,
     /// Host that made it.
@@ -35,7 +35,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes a snapshot file for what it is, or `None` if it is not one of ours.
+    /// Converts a snapshot file; `None` if it is not one of ours.
     pub(super) fn from_file(file: SnapshotFile) -> Option<Self> {
         if !file.tags.contains(OURS) {
             return None;
@@ -55,7 +55,7 @@ impl Snapshot {
         })
     }
 
-    /// One that a run would make, to see what the retention would do beside it. Its id is all zeros.
+    /// A snapshot that a run would make, to plan the retention. Its id is all zeros.
     pub(crate) fn planned(source: &str, item: &str, host: &str, time: Zoned) -> Self {
         let file = SnapshotFile { time: time.clone(), hostname: host.to_owned(), ..SnapshotFile::default() };
         Self {
@@ -70,12 +70,12 @@ impl Snapshot {
         }
     }
 
-    /// Is it one that [`Self::planned`] made?
+    /// Whether [`Self::planned`] made it.
     pub(crate) fn is_planned(&self) -> bool {
         self.id.bytes().all(|digit| digit == b'0')
     }
 
-    /// One that stands in no repository, whose id is of this byte alone.
+    /// A snapshot that is in no repository; its id consists of this byte.
     #[cfg(test)]
     pub(crate) fn example(source: &str, item: &str, kind: &str, time: Zoned, id: u8) -> Self {
         Self {
@@ -90,13 +90,13 @@ impl Snapshot {
         }
     }
 
-    /// The same of another host.
+    /// The same snapshot of another host.
     #[cfg(test)]
     pub(crate) fn of_host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }
 
-    /// Is it dated in the future, by more than clocks differ? Then a clock was wrong when it was made, or is now.
+    /// Whether it is dated in the future by more than clocks differ. Then a clock was wrong when it was made, or is now.
     pub fn is_ahead(&self, now: Timestamp) -> bool {
         self.time.timestamp().duration_since(now) > AHEAD
     }
@@ -113,7 +113,7 @@ impl Snapshot {
 }
 
 /// Path of an item in its snapshots: `/source/item`. In both names `/`, `%`, control characters and the names `.` and
-/// `..` are percent-escaped, so that every item is one folder.
+/// `..` are percent-escaped, so that every item is one directory.
 pub fn item_path(source: &str, item: &str) -> String {
     format!("/{}/{}", escape(source), escape(item))
 }
@@ -155,14 +155,14 @@ pub(crate) fn id_bytes(hex: &str) -> Option<[u8; 32]> {
     Some(id)
 }
 
-/// Which snapshot of an item is meant.
+/// Selects a snapshot of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum At {
     /// The newest that is not dated in the future, if there is one.
     Latest,
-    /// The one whose id begins so.
+    /// The snapshot with this id prefix.
     Id(String),
-    /// The newest that is not younger than this.
+    /// The newest taken at or before this time.
     Time(Zoned),
 }
 
@@ -186,10 +186,10 @@ impl At {
         })
     }
 
-    /// The snapshot meant among those of one item.
+    /// The selected snapshot among those of one item.
     pub fn choose<'a>(&self, name: &str, snapshots: &'a [Snapshot]) -> Result<&'a Snapshot> {
         let now = Timestamp::now();
-        // What is dated in the future is chosen only where there is nothing else: nobody knows when it was made.
+        // A snapshot dated in the future is chosen only if there is no other: its real age is unknown.
         let newest = |wanted: &dyn Fn(&Snapshot) -> bool| {
             let rank = |s: &&Snapshot| (!s.is_ahead(now), s.time.timestamp());
             snapshots.iter().filter(|s| wanted(s)).max_by_key(rank)
@@ -204,24 +204,24 @@ impl At {
                 match (found.next(), found.next()) {
                     (Some(only), None) => Ok(only),
                     (Some(_), Some(_)) => Err(Error::usage(format!(
-                        "{name} has several snapshots whose id begins with {prefix}"
+                        "{name} has several snapshots whose ids begin with {prefix}"
                     ))),
                     _ => Err(none(format!(" whose id begins with {prefix}"))),
                 }
             }
         }
-        .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists what is stored")))
+        .map_err(|e| e.hint(format!("`tik-backup snapshots '{name}'` lists its snapshots")))
     }
 }
 
-/// What to say of snapshots of one item that are dated in the future, where `chosen` is the one that is used.
+/// The warning about an item's snapshots that are dated in the future; `chosen` is the one that is used.
 pub fn future_warning(chosen: &Snapshot, of_item: &[Snapshot]) -> Option<String> {
     let now = Timestamp::now();
     let name = crate::output::name(&chosen.name());
     if chosen.is_ahead(now) {
         return Some(format!(
-            "warning: {name}: snapshot {} is dated in the future ({}): a clock was wrong when it was made, or this machine's is \
-             now; nobody knows how old it is",
+            "warning: {name}: snapshot {} is dated in the future ({}): a clock was wrong when it was made, or this \
+             machine's clock is wrong now; its real age is unknown",
             chosen.short_id(),
             crate::output::time(&chosen.time)
         ));
@@ -233,7 +233,7 @@ pub fn future_warning(chosen: &Snapshot, of_item: &[Snapshot]) -> Option<String>
         n => format!(" and {n} more"),
     };
     Some(format!(
-        "warning: {name}: snapshot {id} ({}){more} is left aside because it is dated in the future: a clock was wrong; \
+        "warning: {name}: snapshot {id} ({}){more} is ignored because it is dated in the future: a clock was wrong; \
          --at {id} uses it, and `tik-backup forget '{name}' --id {id}` removes it",
         crate::output::time(&first.time),
         id = first.short_id()
@@ -255,7 +255,7 @@ fn parse_time(text: &str) -> Option<Zoned> {
     if let Ok(date) = text.parse::<jiff::civil::Date>()
         && !text.contains([':', 'T', ' '])
     {
-        // A date means the whole of that day.
+        // A date includes the whole day.
         return date.at(23, 59, 59, 999_999_999).to_zoned(zone).ok();
     }
     text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(zone).ok()

@@ -1,4 +1,4 @@
-//! Where a repository lies: in a directory of ours, or at any location `rustic_backend` can open.
+//! The storage of a repository: a directory, or any location that `rustic_backend` can open.
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -28,8 +28,7 @@ pub(super) enum Storage {
 }
 
 impl Storage {
-    /// Opens the storage that the configuration names; with `create` a missing directory is made. What is done on it is
-    /// tried again with this patience.
+    /// Opens the configured storage; with `create`, a missing directory is created. Operations are retried with this patience.
     pub(super) fn open(config: &RepositoryConfig, create: bool, patience: &Patience) -> Result<Self> {
         let location = config.location.load()?;
         if let Some(path) = location.path() {
@@ -49,7 +48,7 @@ impl Storage {
         for (name, file) in &config.options_files {
             options.insert(name.clone(), file.load()?.expose().to_owned());
         }
-        // The library waits long on connections that are broken for good; new ones are ours to make.
+        // The library waits long on broken connections; this program opens new ones instead.
         options.entry("retry".to_owned()).or_insert_with(|| "1".to_owned());
         let of_options = config.options_files.keys().filter_map(|name| options.get(name).cloned());
         let mut secrets: Vec<Zeroizing<String>> = of_options.map(Zeroizing::new).collect();
@@ -66,13 +65,13 @@ impl Storage {
         let build = move || options.to_backends().map(|backends| backends.repository());
         let remote = RemoteStorage::open(build, patience).map_err(|e| {
             let error = rustic_error("cannot open the repository's location", e);
-            // The library repeats what it was given, passwords included.
+            // The library repeats its arguments, including passwords.
             secrets.iter().fold(error, |error, secret| error.redact(secret))
         })?;
         Ok(Self::Remote(Arc::new(remote)))
     }
 
-    /// The storage as `rustic_core` wants it.
+    /// The storage in the form that `rustic_core` requires.
     pub(super) fn backends(&self) -> RepositoryBackends {
         RepositoryBackends::new(self.backend(), None)
     }
@@ -108,21 +107,21 @@ impl Storage {
         match self {
             Self::Local(local) => local
                 .read_file(tpe, &id, true)
-                .map_err(|e| refused(Error::repository("cannot read back what was written"), &e)),
+                .map_err(|e| refused(Error::repository("cannot read the written data back"), &e)),
             Self::Remote(remote) => remote
                 .read_full(tpe, &id)
                 .map(|bytes| bytes.to_vec())
-                .map_err(|e| rustic_error("cannot read back what was written", e)),
+                .map_err(|e| rustic_error("cannot read the written data back", e)),
         }
     }
 
-    /// Fails if the storage is not the one that was opened any more.
+    /// Fails if the storage is no longer the one that was opened.
     pub(super) fn verify_identity(&self) -> Result<()> {
         self.local().map_or(Ok(()), LocalStorage::verify_identity)
     }
 }
 
-/// Maps the short forms operators know to what the backends are called, with the options that follow from them.
+/// Maps short forms of locations to the names of backends, with the options that follow from them.
 fn backend_location(location: &str) -> (String, Vec<(String, String)>) {
     match location.split_once(':') {
         Some(("rest" | "rclone" | "opendal", _)) => (location.to_owned(), Vec::new()),
@@ -156,7 +155,7 @@ fn write_error(tpe: FileType, error: io::Error) -> Error {
     let hint = match hint(&error) {
         Some(hint) => hint,
         None if passes(&error) => {
-            "the storage did not answer for as long as `repository.retry_for` says: check it, its mount and the network; \
+            "the storage did not answer within `repository.retry_for`: check it, its mount and the network; \
              everything committed so far is intact"
         }
         None => "check the storage and its mount; everything committed so far is intact",
@@ -164,24 +163,24 @@ fn write_error(tpe: FileType, error: io::Error) -> Error {
     refused(Error::repository(message), &error).hint(hint)
 }
 
-/// As [`hint`], of an error of the library: what the file system said lies below what the library says.
+/// As [`hint`], for an error of the library: the file system's error is one of its causes.
 pub(super) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     super::remote::chain(error).find_map(|cause| cause.downcast_ref::<io::Error>().and_then(hint))
 }
 
-/// What to do about an error of the storage's file system, if its number tells.
+/// The hint for an error of the storage's file system, by its errno.
 pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error)? {
         Errno::NOSPC | Errno::DQUOT => Some(
-            "the storage is full: make room on it, then run this again; where backups were made before, `tik-backup prune` \
-             frees what retention has dropped; everything committed so far is intact",
+            "the storage is full: free space on it, then run this again; if there are older backups, `tik-backup prune` \
+             removes the data of dropped snapshots; everything committed so far is intact",
         ),
         Errno::ACCESS | Errno::PERM => Some(
             "the repository belongs to another user: run it as root, for example with sudo, or as the user of the \
              services; if the services cannot use it either, give it to their user with chown -R",
         ),
-        Errno::ROFS => Some("the storage is mounted read-only: check the options of the mount"),
+        Errno::ROFS => Some("the storage is mounted read-only: check the mount options"),
         _ => None,
     }
 }

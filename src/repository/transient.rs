@@ -1,14 +1,14 @@
-//! Which errors of the system pass by themselves.
+//! Classifies temporary system errors.
 
 use std::{io, thread, time::Duration};
 
 use rustix::io::Errno;
 
-/// Pauses between tries of a system call that was refused for a moment: about four seconds in all.
+/// Pauses between attempts at a temporarily refused system call: about four seconds in total.
 const MOMENTS_MS: [u64; 7] = [1, 10, 50, 200, 500, 1_000, 2_000];
 
-/// Runs a system call again after errors that network file systems give for a moment (SMB answers EINTR and EAGAIN).
-/// A lasting error, or one that outlives the bound, is returned.
+/// Repeats a system call after temporary errors of network file systems (SMB returns EINTR and EAGAIN). A permanent error, or
+/// one that persists, is returned.
 pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for pause in MOMENTS_MS {
         match call() {
@@ -23,22 +23,21 @@ fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }
 
-/// Whether the same call on the same handle may succeed at once.
+/// Whether the same call on the same handle may succeed if repeated.
 pub(super) fn is_momentary(error: &io::Error) -> bool {
     matches!(errno(error), Some(Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOBUFS))
 }
 
-/// Whether the storage may answer otherwise in a while. What it refuses (no space, no permission, read-only) it will
-/// refuse again, and what is not there is not there.
+/// Whether the operation may succeed later. A refusal (no space, no permission, read-only) and a missing file are permanent.
 pub(super) fn passes(error: &io::Error) -> bool {
     match errno(error) {
         Some(errno) => is_momentary(error) || is_outage(errno),
-        // What this program says itself of a storage that is away.
+        // This program's own error for a storage that is gone.
         None => error.kind() == io::ErrorKind::NotConnected,
     }
 }
 
-/// Whether an error of the system says that the storage, or the way to it, is gone for now.
+/// Whether a system error means that the storage, or the connection to it, is gone temporarily.
 pub(super) fn is_outage(errno: Errno) -> bool {
     matches!(
         errno,
@@ -59,7 +58,7 @@ pub(super) fn is_outage(errno: Errno) -> bool {
             | Errno::NODEV
             | Errno::NXIO
             | Errno::REMOTEIO
-            // A handle that a network file system could not open again after its connection broke.
+            // A handle that a network file system could not reopen after its connection broke.
             | Errno::BADF
     )
 }

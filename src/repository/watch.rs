@@ -1,4 +1,4 @@
-//! Whether what a run relies on stays where it is: on storages without locks a prune elsewhere may remove it.
+//! Watches the data that a run relies on: on storages without locks, a prune on another host may remove it.
 
 use std::{
     collections::HashSet,
@@ -20,7 +20,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A snapshot that a run has written, with the root of its tree.
+/// A snapshot written by a run, with the root of its tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Written {
     pub(crate) snapshot: Id,
@@ -34,39 +34,39 @@ impl Written {
     }
 }
 
-/// What the end of a run has seen of the snapshots that it wrote where no lock keeps a prune out.
+/// The result of the check of a run's snapshots at its end, on a storage without locks.
 #[derive(Debug, Default)]
-pub struct Seen {
-    /// Ids of snapshots that were removed again, because a prune elsewhere had removed what they need.
+pub struct FinalCheck {
+    /// Ids of snapshots that were removed again, because a prune on another host had removed their data.
     pub removed: Vec<String>,
-    /// Snapshots of which it is not known whether what they need is there, or that lack something and could not be removed.
+    /// Snapshots whose data could not be checked, or that lack data and could not be removed.
     pub unconfirmed: Vec<Written>,
-    /// Why that is so.
+    /// The reason.
     pub error: Option<Error>,
 }
 
-/// Sees whether what a run needs is there: on storages without locks a prune elsewhere may remove it.
+/// Checks that a run's data still exists: on storages without locks, a prune on another host may remove it.
 pub(super) struct Watch {
     storage: Storage,
     key: MasterKey,
     /// Whether a lock keeps others from removing anything.
     locked: bool,
-    /// Packs on which the run relies, as far as they are still there.
+    /// Existing packs that the run relies on.
     packs: Mutex<HashSet<Id>>,
-    /// Snapshots that the run has written and that were not confirmed yet.
+    /// Snapshots written by the run and not confirmed yet.
     written: Mutex<Vec<Written>>,
-    /// Whether something was gone, now or when an earlier writer of the run looked.
+    /// Whether something was missing, now or at a check of an earlier writer of the run.
     in_doubt: AtomicBool,
 }
 
-/// The repository as it is at a moment.
+/// The state of the repository at one time.
 pub(super) struct Present {
     reader: Reader,
     known: KnownBlobs,
 }
 
 impl Watch {
-    /// Watches over what counts as stored at the beginning of a run.
+    /// Watches the packs that count as stored at the beginning of a run.
     pub(super) fn new(storage: &Storage, repository: &Opened, known: &KnownBlobs, locked: bool) -> Self {
         let relied_on = if locked { &[][..] } else { &known.sound };
         Self {
@@ -87,30 +87,30 @@ impl Watch {
         self.written.lock()
     }
 
-    /// The run has stored a pack.
+    /// Records a pack that the run has stored.
     pub(super) fn stored(&self, pack: Id) {
         if !self.locked {
             self.packs().insert(pack);
         }
     }
 
-    /// The run has written a snapshot.
+    /// Records a snapshot that the run has written.
     pub(super) fn committed(&self, snapshot: Id, root: Id) {
         if !self.locked {
             self.written().push(Written { snapshot, root });
         }
     }
 
-    /// Takes over snapshots that an earlier writer of the run could not confirm. What is gone since it wrote them does not
-    /// show in the packs on which this one relies.
-    pub(super) fn take_over(&self, written: Vec<Written>) {
+    /// Adds snapshots that an earlier writer of the run could not confirm. Data lost since then is not visible in the packs that
+    /// this writer relies on.
+    pub(super) fn adopt_unconfirmed(&self, written: Vec<Written>) {
         if !written.is_empty() {
             self.in_doubt.store(true, Ordering::SeqCst);
             self.written().extend(written);
         }
     }
 
-    /// Lists the packs. If some are gone since the last time, the index is read anew.
+    /// Lists the packs. If some have disappeared since the last time, the index is read again.
     pub(super) fn look(&self) -> Result<Option<Present>> {
         if self.locked {
             return Ok(None);
@@ -121,14 +121,14 @@ impl Watch {
         if self.packs().iter().all(|pack| there.contains(pack)) {
             return Ok(None);
         }
-        // Snapshots that were written before are looked at in the end: by then the packs below are no longer missed.
+        // Snapshots written before are checked at the end: by then, the packs below no longer count as missing.
         self.in_doubt.store(true, Ordering::SeqCst);
         let present = self.present()?;
         self.packs().retain(|pack| there.contains(pack));
         Ok(Some(present))
     }
 
-    /// The repository as it is now.
+    /// The present state of the repository.
     pub(super) fn present(&self) -> Result<Present> {
         let known = KnownBlobs::load(&self.open()?, &*self.storage.backend())?;
         let reader = self.open()?.to_indexed().map_err(super::known::unreadable_index)?;
@@ -141,7 +141,7 @@ impl Watch {
             .map_err(|e| rustic_error("cannot open the repository", e))
     }
 
-    /// At the end of a run: removes its snapshots that need what is gone. What could not be looked at is kept for
+    /// At the end of a run, removes its snapshots with missing data. Snapshots that could not be checked are kept for
     /// [`Self::unconfirmed`].
     pub(super) fn remove_broken(&self) -> (Vec<String>, Option<Error>) {
         if self.written().is_empty() {
@@ -162,7 +162,7 @@ impl Watch {
         let (mut removed, mut unconfirmed, mut problem) = (Vec::new(), Vec::new(), None::<Error>);
         let all = self.unconfirmed();
         for written in all {
-            // The storage has been waited for already.
+            // The time for waiting has been used up already.
             let is_away = problem.as_ref().and_then(Error::passing) == Some(Passing::Storage);
             let outcome = if is_away { None } else { Some(self.remove_if_broken(&present, written)) };
             match outcome {
@@ -179,9 +179,9 @@ impl Watch {
         (removed, problem)
     }
 
-    /// Removes a snapshot that needs what is gone; whether it did.
+    /// Removes a snapshot with missing data. Returns whether it was removed.
     fn remove_if_broken(&self, present: &Present, written: Written) -> Result<bool> {
-        // A run that was told to end must not leave it either.
+        // A stopped run must not leave it either.
         let cancel = Cancel::new();
         if lacking(&present.reader, &present.known, vec![written.root], usize::MAX, &cancel)?
             .finds_nothing()?
@@ -190,34 +190,34 @@ impl Watch {
         }
         let backend = self.storage.backend();
         let Err(error) = backend.remove(FileType::Snapshot, &written.snapshot, true) else { return Ok(true) };
-        // Somebody else may have removed it.
+        // Another process may have removed it.
         if backend.list(FileType::Snapshot).is_ok_and(|there| !there.contains(&written.snapshot)) {
             return Ok(true);
         }
-        let what = format!("cannot remove snapshot {}, which lost what it needs", &written.id()[..8]);
+        let what = format!("cannot remove snapshot {}, whose data is missing", &written.id()[..8]);
         Err(rustic_error(&what, error))
     }
 
-    /// Snapshots that were written and not confirmed, which are forgotten here.
+    /// Takes the written and not confirmed snapshots.
     pub(super) fn unconfirmed(&self) -> Vec<Written> {
         std::mem::take(&mut *self.written())
     }
 
-    /// What [`Self::remove_broken`] found, in whole.
-    pub(super) fn seen(&self, (removed, error): (Vec<String>, Option<Error>)) -> Seen {
+    /// The complete result of [`Self::remove_broken`].
+    pub(super) fn seen(&self, (removed, error): (Vec<String>, Option<Error>)) -> FinalCheck {
         let unconfirmed = self.unconfirmed();
         let error = error.map(|error| {
             error.hint(
-                "whether all of what this run stored is there could not be seen: run `tik-backup check`",
+                "it could not be checked whether all data of this run is still stored: run `tik-backup check`",
             )
         });
-        Seen { removed, unconfirmed, error }
+        FinalCheck { removed, unconfirmed, error }
     }
 }
 
 impl Repository {
-    /// Looks once more at snapshots that the end of a run could not confirm, and removes those that need what is gone.
-    pub(crate) fn confirm(&self, unconfirmed: Vec<Written>) -> Seen {
+    /// Checks snapshots again that the end of a run could not confirm, and removes those with missing data.
+    pub(crate) fn confirm(&self, unconfirmed: Vec<Written>) -> FinalCheck {
         let watch = Watch {
             storage: self.storage.clone(),
             key: self.inner.key(),
@@ -226,31 +226,31 @@ impl Repository {
             written: Mutex::default(),
             in_doubt: AtomicBool::new(true),
         };
-        watch.take_over(unconfirmed);
+        watch.adopt_unconfirmed(unconfirmed);
         watch.seen(watch.remove_broken())
     }
 }
 
 impl Present {
-    /// Fails if something below a root is gone, or if a folder cannot be read.
+    /// Fails if something below a root is missing, or if a directory cannot be read.
     pub(super) fn require(&self, root: Id, cancel: &Cancel) -> Result<()> {
         let is_whole = lacking(&self.reader, &self.known, vec![root], usize::MAX, cancel)?.finds_nothing();
         let is_whole = is_whole.map_err(|error| {
             error.hint(
-                "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps what is whole \
-                 of it, and the next backup stores again what is not",
+                "a pack is damaged: `tik-backup check --read-data` names it, `tik-backup repair packs ID` keeps its intact \
+                 data, and the next backup stores the rest again",
             )
         })?;
         if is_whole {
             return Ok(());
         }
         Err(Error::repository("data of this backup was removed from the repository while it ran").hint(
-            "a prune ran beside this backup, on a storage where backups cannot lock it out; the next backup stores again what \
-             is gone. Run `prune`, that of restic too, only while no backup runs",
+            "a prune ran beside this backup, on a storage without locks; the next backup stores the missing data again. \
+             Run `prune`, also restic's, only while no backup runs",
         ))
     }
 
-    /// What counts as stored.
+    /// The blobs that count as stored.
     pub(super) fn into_known(self) -> KnownBlobs {
         self.known
     }

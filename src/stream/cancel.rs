@@ -1,4 +1,4 @@
-//! A stop flag shared by everything that belongs to one run: set once, seen by every stream within a fraction of a second.
+//! A stop flag shared by all parts of a run: set once, noticed by every stream within a fraction of a second.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::error::{Error, Result, Stopped};
 
-/// How often a waiting thread looks at the flag.
+/// How often a waiting thread checks the flag.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A stop flag with a reason; clones share it.
@@ -25,7 +25,7 @@ pub struct Cancel {
 struct Inner {
     flag: AtomicBool,
     reason: OnceLock<String>,
-    /// The flag of the whole, of which this one's is a part.
+    /// The parent flag.
     parent: Option<Cancel>,
 }
 
@@ -41,13 +41,13 @@ impl Cancel {
         PROGRAM.get_or_init(Self::new).clone()
     }
 
-    /// A flag for a part of what this one stops: setting it leaves the rest alone.
+    /// A child flag for a part of the work: setting it does not stop the rest.
     #[must_use]
     pub fn child(&self) -> Self {
         Self { inner: Arc::new(Inner { parent: Some(self.clone()), ..Inner::default() }) }
     }
 
-    /// Asks everything that holds a clone or a child to stop. The first reason given stays.
+    /// Sets the flag of all clones and children. The first reason is kept.
     pub fn cancel(&self, reason: impl Into<String>) {
         self.inner.reason.get_or_init(|| reason.into());
         self.inner.flag.store(true, Ordering::Release);
@@ -62,7 +62,7 @@ impl Cancel {
         self.inner.flag.load(Ordering::Acquire)
     }
 
-    /// Waits so long, or until the flag is set: then it is true.
+    /// Waits for this time, or until the flag is set, and then returns true.
     pub fn wait(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while !self.is_cancelled() {
@@ -83,7 +83,7 @@ impl Cancel {
         self.inner.parent.as_ref().and_then(Self::reason)
     }
 
-    /// What ended the work: the reason given, if there is one, in front of an error that came of it.
+    /// Puts the reason, if there is one, in front of an error that is its consequence.
     #[must_use]
     pub fn explain(&self, error: Error) -> Error {
         match self.reason() {

@@ -1,5 +1,5 @@
-//! Vendor tools as streams: the end of a tool's output is reported only once the tool exited with success, so that
-//! nobody can take the output of a failed dump for a whole one.
+//! Vendor tools as streams: the end of a tool's output is reported only after the tool has exited successfully, so that
+//! the output of a failed dump is never taken for a complete one.
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,9 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Bytes worth waiting a moment for, see [`ChildOutput`].
+/// A read waits briefly until this many bytes are available, see [`ChildOutput`].
 const PORTION: usize = 256 * 1024;
-/// What a tool gets of our environment. All else stays here: passwords, and settings that change what a tool does.
+/// Variables that a tool inherits. All others are withheld: passwords, and settings that change a tool's behaviour.
 const INHERITED: [&str; 9] = [
     "PATH",
     "HOME",
@@ -37,10 +37,10 @@ const INHERITED: [&str; 9] = [
     "LOCALE_ARCHIVE",
     "NIX_SSL_CERT_FILE",
 ];
-/// The same by the start of the name: certificates, Kerberos tickets, library paths.
+/// Inherited variables by prefix: certificates, Kerberos tickets, library paths.
 const INHERITED_PREFIXES: [&str; 5] = ["SSL_CERT_", "OPENSSL_", "KRB5", "LD_LIBRARY_", "DYLD_"];
 
-/// A tool to be run: program, arguments, environment, and who may stop it.
+/// A tool to run: program, arguments, environment and stop flag.
 ///
 /// The tool gets a small part of our environment (`PATH`, `HOME`, certificate and Kerberos settings) with `LC_ALL=C`,
 /// and an empty stdin unless started with [`Command::spawn_input`].
@@ -80,7 +80,7 @@ impl Command {
         }
     }
 
-    /// Adds an argument. Everyone on the host can read it: never a secret.
+    /// Adds an argument. All users of the host can read it, so it must not be a secret.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
@@ -94,14 +94,14 @@ impl Command {
         self
     }
 
-    /// Sets a variable. Never a secret: those go to a [`PrivateDir`].
+    /// Sets a variable. It must not be a secret: secrets go into a [`PrivateDir`].
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
         self
     }
 
-    /// Takes a variable out of the tool's environment.
+    /// Removes a variable from the tool's environment.
     #[must_use]
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.env.remove(name.as_ref());
@@ -115,7 +115,7 @@ impl Command {
         self
     }
 
-    /// Keeps a folder of private files until the tool has ended.
+    /// Keeps a directory of private files until the tool has ended.
     #[must_use]
     pub fn private(mut self, dir: Arc<PrivateDir>) -> Self {
         self.private.push(dir);
@@ -136,7 +136,7 @@ impl Command {
         self
     }
 
-    /// Ends the tool if it neither delivers nor takes a byte for this long while we wait for it.
+    /// Ends the tool if it neither writes nor reads a byte for this long while we wait for it.
     #[must_use]
     pub fn idle_timeout(mut self, limit: Duration) -> Self {
         self.idle_timeout = Some(limit);
@@ -150,14 +150,14 @@ impl Command {
         self
     }
 
-    /// Shows every line that the tool writes to stderr to `observer`, as it comes.
+    /// Passes every line that the tool writes to stderr to `observer` at once.
     #[must_use]
     pub fn observe(mut self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.observer = Some(Arc::new(observer));
         self
     }
 
-    /// Shows every line that a tool started with [`Command::spawn_input`] writes to stdout to `observer`, as it comes.
+    /// Passes every line that a tool started with [`Command::spawn_input`] writes to stdout to `observer` at once.
     #[must_use]
     pub fn observe_output(mut self, observer: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.output_observer = Some(Arc::new(observer));
@@ -186,7 +186,7 @@ impl Command {
         ChildInput::new(process, pipe, cancel, idle_timeout, (secrets, observer))
     }
 
-    /// Starts the tool as a partner in a dialogue; its answers are handed over without waiting for more.
+    /// Starts the tool for a dialogue: its answers are returned without waiting for more.
     pub(crate) fn spawn_dialogue(self) -> Result<(Process, PipeWriter, PipeReader)> {
         let cancel = self.cancel.clone();
         let mut process = self.start(Stdio::piped())?;
@@ -222,12 +222,11 @@ fn take_stdin(process: &mut Process, cancel: &Cancel) -> Result<PipeWriter> {
     })
 }
 
-/// What a tool writes to stdout.
+/// The stdout of a tool.
 ///
-/// `read` gives 0 only after the tool exited with success; any other end is an [`io::Error`] that holds an [`Error`],
-/// to be taken out with [`into_error`]. With a large buffer a read waits some milliseconds at most for more bytes
-/// (256 KiB) to arrive: tools write 4 KiB at a time, and waking up for each costs more than the data. Dropping it
-/// ends the tool.
+/// `read` returns 0 only after the tool has exited successfully. Any other end is an [`io::Error`] that contains an
+/// [`Error`]; [`into_error`] extracts it. With a large buffer, a read waits a few milliseconds for more bytes (256 KiB):
+/// tools write 4 KiB at a time, and waking up for each write costs more than the data. Dropping it ends the tool.
 pub struct ChildOutput {
     process: Process,
     pipe: PipeReader,
@@ -255,7 +254,9 @@ impl ChildOutput {
                 Ok(())
             }
             Ok(status) => Err(self.process.failure(status)),
-            Err(stop) => Err(self.process.stopped(stop, "waiting for its end after the end of its output")),
+            Err(stop) => {
+                Err(self.process.stopped(stop, "waiting for it to exit after the end of its output"))
+            }
         }
     }
 }
@@ -290,7 +291,7 @@ pub fn into_error(error: io::Error) -> Error {
     }
 }
 
-/// Runs a tool whose output is small, and gives its stdout. More than `limit` bytes are an error.
+/// Runs a tool with little output and returns its stdout. More than `limit` bytes are an error.
 pub fn run_capture(command: Command, limit: usize) -> Result<Vec<u8>> {
     let mut output = command.spawn_output()?;
     let mut text = Vec::new();

@@ -110,11 +110,11 @@ fn silence_is_ended_and_explained() {
 }
 
 #[test]
-fn a_tool_that_computes_and_brings_nothing_is_said_to_do_that() {
+fn a_busy_tool_without_output_is_reported_as_busy() {
     let command = sh("echo data; while :; do :; done").idle_timeout(Duration::from_millis(300));
     let error = read_all(command).unwrap_err();
-    assert!(error.summary().contains("uses the processor all the time"), "{error}");
-    assert!(error.hint_text().unwrap().contains("no lock"), "{error}");
+    assert!(error.summary().contains("uses the CPU all the time"), "{error}");
+    assert!(error.hint_text().unwrap().contains("neither a lock"), "{error}");
 }
 
 #[test]

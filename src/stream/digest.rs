@@ -12,13 +12,13 @@ const COLLECT_LIMIT: usize = 64 * 1024;
 
 /// A 128-bit sum (modulo 2^128) of XXH3-128 hashes, written as 32 lower-case hex digits.
 ///
-/// A sum, not an exclusive or, so that equal rows do not cancel each other out. It finds accidents, it does not
-/// withstand somebody who constructs collisions.
+/// It is a sum and not an exclusive or, so that equal rows do not cancel each other out. It detects accidental changes; it does
+/// not resist deliberate collisions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest128(u128);
 
 impl Digest128 {
-    /// The digest of nothing at all.
+    /// The digest of an empty set.
     pub const ZERO: Self = Self(0);
 
     /// The hash of one row or object.
@@ -27,7 +27,7 @@ impl Digest128 {
         Self(xxh3_128(bytes))
     }
 
-    /// The hash of one part whose meaning (for example the column's name) is put into the seed.
+    /// The hash of one part; the seed identifies its meaning, for example the column's name.
     #[inline]
     pub fn of_seeded(bytes: &[u8], seed: u64) -> Self {
         Self(xxh3_128_with_seed(bytes, seed))
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for Digest128 {
     }
 }
 
-/// Row count, size and digest of a set of rows, in whatever order they come.
+/// Row count, size and digest of a set of rows, independent of their order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowDigest {
     /// Number of rows.
@@ -110,7 +110,7 @@ pub struct RowDigest {
 }
 
 impl RowDigest {
-    /// Adds a row that is at hand as one slice.
+    /// Adds a row given as one slice.
     #[inline]
     pub fn add(&mut self, row: &[u8]) {
         self.add_hashed(row.len() as u64, Digest128::of(row));
@@ -125,14 +125,14 @@ impl RowDigest {
     }
 }
 
-/// Hashes a row or object that comes in pieces to the same value as [`Digest128::of`] (or, with a seed,
-/// [`Digest128::of_seeded`]) gives for the whole, in bounded memory whatever its size.
+/// Hashes a row or object in pieces, with the same result as [`Digest128::of`] (or, with a seed,
+/// [`Digest128::of_seeded`]) has for the whole. Memory is bounded.
 #[derive(Default)]
 pub struct PieceHasher {
     seed: u64,
     len: u64,
     collected: Vec<u8>,
-    // Only for what outgrows `collected`: setting it up costs more than hashing an ordinary row.
+    // Only for rows that outgrow `collected`: its setup costs more than hashing an ordinary row.
     streaming: Option<Box<Xxh3>>,
 }
 
@@ -142,31 +142,31 @@ impl PieceHasher {
         Self::default()
     }
 
-    /// Sets the seed of the row at hand. To be called before its first piece; stays until changed.
+    /// Sets the seed. Must be called before the first piece of a row; it applies until changed.
     pub fn set_seed(&mut self, seed: u64) {
         self.seed = seed;
     }
 
-    /// Bytes taken in since the last finish.
+    /// Bytes added since the last finish.
     #[inline]
     pub fn len(&self) -> u64 {
         self.len
     }
 
-    /// Whether nothing was taken in since the last finish.
+    /// Whether nothing was added since the last finish.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Whether what was taken in, followed by `rest`, is exactly `text` (of at most a few bytes).
+    /// Whether the added bytes followed by `rest` equal `text` (a few bytes at most).
     pub fn equals(&self, rest: &[u8], text: &[u8]) -> bool {
         self.len + rest.len() as u64 == text.len() as u64
             && text.starts_with(&self.collected)
             && text.ends_with(rest)
     }
 
-    /// Takes in the next piece.
+    /// Adds the next piece.
     pub fn push(&mut self, piece: &[u8]) {
         self.len = self.len.wrapping_add(piece.len() as u64);
         if let Some(hasher) = &mut self.streaming {
@@ -182,7 +182,7 @@ impl PieceHasher {
         }
     }
 
-    /// Ends the row with its last piece and gives its hash; the hasher is then ready for the next row.
+    /// Ends the row with its last piece and returns its hash. The hasher is then ready for the next row.
     pub fn finish(&mut self, last: &[u8]) -> Digest128 {
         if self.len == 0 {
             return Digest128::of_seeded(last, self.seed);

@@ -1,4 +1,4 @@
-//! What a snapshot or a tree of files holds, and how it is read.
+//! The content of a snapshot or a file tree, and traits to read it.
 
 use std::{ffi::OsString, io::Write, path::Path};
 
@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::error::Result;
 
-/// What is known of a file besides its name and content. Whatever is not known is absent or 0.
+/// Attributes of a file besides its name and content. Unknown ones are absent or 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// Permission bits, setuid, setgid and sticky bit: `07777`.
@@ -29,16 +29,16 @@ pub struct Attributes {
     pub inode: u64,
     /// Device on which the inode is.
     pub device: u64,
-    /// How many names the inode has.
+    /// Number of hard links.
     pub links: u64,
     /// Extended attributes: name and value.
     pub xattrs: Vec<(String, Vec<u8>)>,
 }
 
-/// What a tree of files holds besides files and folders.
+/// An entry that is neither a file nor a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Special {
-    /// A symbolic link and what it points to.
+    /// A symbolic link and its target.
     Symlink(OsString),
     /// A named pipe.
     Fifo,
@@ -50,13 +50,13 @@ pub enum Special {
     BlockDevice(u64),
 }
 
-/// The files of a snapshot. Reading them folder by folder, depth first, is quick.
+/// The files of a snapshot. Reading them directory by directory, depth first, is fastest.
 pub trait Files: Sync {
     /// Paths and lengths.
     fn list(&self) -> Result<Vec<(String, u64)>>;
 
-    /// Shows everything the snapshot holds, depth first, a folder before its content. Paths are below the item's folder.
-    /// Whoever knows no more than the list shows files without attributes.
+    /// Visits everything in the snapshot, depth first, a directory before its content. Paths are relative to the item's directory.
+    /// The default implementation reports files without attributes.
     fn walk(&self, visit: &mut dyn FnMut(Node<'_>) -> Result<()>) -> Result<()> {
         for (path, bytes) in self.list()? {
             visit(Node {
@@ -69,7 +69,7 @@ pub trait Files: Sync {
         Ok(())
     }
 
-    /// As [`Self::walk`], but what lies in folders that `enters` declines need not be shown.
+    /// As [`Self::walk`], but may skip the content of directories for which `enters` returns false.
     fn walk_into(
         &self,
         _enters: &dyn Fn(&Path) -> bool,
@@ -81,39 +81,39 @@ pub trait Files: Sync {
     /// Content of a small file.
     fn read(&self, path: &str) -> Result<Vec<u8>>;
 
-    /// Streams a file to `target` and returns its length.
+    /// Copies a file to `target` and returns its length.
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64>;
 }
 
-/// Something in a snapshot.
+/// An entry of a snapshot.
 pub struct Node<'a> {
-    /// Path below the item's folder; the names may be any bytes.
+    /// Path relative to the item's directory; names may be any bytes.
     pub path: &'a Path,
-    /// What it is.
+    /// Its type.
     pub kind: NodeKind,
-    /// What is known of it.
+    /// Its attributes.
     pub attributes: &'a Attributes,
     /// Its content if it is a file.
     pub content: &'a dyn Content,
 }
 
-/// What something in a snapshot is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeKind {
     /// A file and its length in bytes.
     File(u64),
-    /// A folder.
+    /// A directory.
     Folder,
-    /// Something else.
+    /// Anything else.
     Special(Special),
 }
 
 /// The content of a file in a snapshot.
 pub trait Content: Sync {
-    /// Streams it to `target` and returns its length.
+    /// Copies it to `target` and returns its length.
     fn copy(&self, target: &mut dyn Write) -> Result<u64>;
 
-    /// Its identity, as [`crate::stream::sink::Stored::content`] has it, if that is known.
+    /// Its identity as in [`crate::stream::sink::Stored::content`], if known.
     fn identity(&self) -> Option<[u8; 16]> {
         None
     }

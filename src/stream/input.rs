@@ -1,4 +1,4 @@
-//! A tool that reads from us, such as a restore: a tool that stops reading reports its own error, not a broken pipe.
+//! A tool that reads from us, such as a restore. If it stops reading, its own error is reported instead of a broken pipe.
 
 use std::{
     io::{self, Write},
@@ -15,10 +15,10 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// A tool that closed its stdin should end at once; it is ended after this time.
+/// A tool that has closed its stdin should exit at once; it is ended after this time.
 const LAST_STEPS: Duration = Duration::from_secs(10);
 
-/// What a tool reads from stdin. Only [`ChildInput::finish`] tells that the tool succeeded; dropping it ends the tool.
+/// The stdin of a tool. Only [`ChildInput::finish`] reports whether the tool succeeded; dropping it ends the tool.
 pub struct ChildInput {
     process: Process,
     pipe: Option<PipeWriter>,
@@ -29,17 +29,17 @@ pub struct ChildInput {
     had_enough: bool,
 }
 
-/// The last lines a tool wrote, at most 20 of each.
+/// The last lines of a tool's output, at most 20 of each stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
+pub struct LastLines {
     /// The end of its stdout.
     pub stdout: String,
-    /// The end of its stderr: warnings, as the tool succeeded.
+    /// The end of its stderr: warnings, because the tool succeeded.
     pub stderr: String,
 }
 
 impl ChildInput {
-    /// The last argument: what to replace in its output by `***`, and who sees the lines of its stdout.
+    /// The last argument: secrets to replace in its output by `***`, and the observer of its stdout.
     pub(super) fn new(
         mut process: Process,
         pipe: PipeWriter,
@@ -57,9 +57,9 @@ impl ChildInput {
         Ok(Self { process, pipe: Some(pipe), cancel, idle_timeout, output, failed: None, had_enough: false })
     }
 
-    /// Closes stdin and waits for the tool's exit, however long its last steps take (building indexes may take hours);
-    /// the stop flag ends the wait. Fails if the tool failed or stopped reading early.
-    pub fn finish(mut self) -> Result<Said> {
+    /// Closes stdin and waits for the tool to exit, without a time limit (building indexes may take hours). The stop flag ends
+    /// the wait. Fails if the tool failed or stopped reading early.
+    pub fn finish(mut self) -> Result<LastLines> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
@@ -67,18 +67,18 @@ impl ChildInput {
         match self.process.wait(None, &self.cancel) {
             Ok(status) if status.success() => {
                 self.process.messages().wait_closed(Duration::from_millis(500));
-                // Who looks at each of its lines must see the last ones too.
+                // The observer must get the last lines too.
                 self.output.wait_closed(LAST_STEPS);
-                Ok(Said { stdout: self.output.text(), stderr: self.process.messages().text() })
+                Ok(LastLines { stdout: self.output.text(), stderr: self.process.messages().text() })
             }
             Ok(status) => Err(self.failure(status)),
-            Err(stop) => Err(self.process.stopped(stop, "waiting for its end")),
+            Err(stop) => Err(self.process.stopped(stop, "waiting for it to exit")),
         }
     }
 
-    /// As [`ChildInput::finish`], for a tool that goes on after errors: whether those count is for the caller to judge.
-    /// `None` if the tool succeeded, else the error that its exit status stands for; an error if the wait was ended. That
-    /// the tool stopped reading early is none.
+    /// As [`ChildInput::finish`], for a tool that continues after errors: the caller decides whether they matter. Returns `None` if
+    /// the tool succeeded, otherwise the error of its exit status. Fails only if the wait was ended; stopping to read early is not
+    /// an error.
     pub fn end(mut self) -> Result<Option<Error>> {
         self.pipe = None;
         match self.process.wait(None, &self.cancel) {
@@ -88,22 +88,22 @@ impl ChildInput {
                 }
                 Ok((!status.success()).then(|| self.failure(status)))
             }
-            Err(stop) => Err(self.process.stopped(stop, "waiting for its end")),
+            Err(stop) => Err(self.process.stopped(stop, "waiting for it to exit")),
         }
     }
 
-    /// Whether the tool stopped reading before the end of what was written, however it ended.
+    /// Whether the tool stopped reading before the end of the data, regardless of its exit status.
     pub fn has_stopped(&self) -> bool {
         self.failed.is_some()
     }
 
-    /// Whether the tool stopped reading before the end of what was written, and then succeeded. [`ChildInput::finish`]
-    /// calls that a failure; who lets a tool take only a part may not.
+    /// Whether the tool stopped reading before the end of the data and then succeeded. For [`ChildInput::finish`] this is a
+    /// failure; for a tool that needs only a part of the data it is not.
     pub fn had_enough(&self) -> bool {
         self.had_enough
     }
 
-    /// The tool closed its stdin: the reason is its exit status and what it said.
+    /// The error of a tool that closed its stdin: its exit status and its messages.
     fn broken(&mut self) -> Error {
         self.pipe = None;
         match self.process.wait(Some(LAST_STEPS), &self.cancel) {
@@ -121,7 +121,7 @@ impl ChildInput {
 
     fn failure(&self, status: std::process::ExitStatus) -> Error {
         let error = self.process.failure(status);
-        // Few tools complain on stdout: it helps only if stderr says nothing.
+        // Few tools report errors on stdout: it is used only if stderr is empty.
         self.output.wait_closed(Duration::from_millis(500));
         if !self.process.messages().text().is_empty() {
             return error;
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_that_stops_reading_tells_why() {
+    fn the_error_of_a_tool_that_stops_reading_is_its_own() {
         let mut input =
             sh("head -c 10 >/dev/null; echo 'relation exists' >&2; exit 3").spawn_input().unwrap();
         let chunk = vec![0; 256 * 1024];

@@ -1,4 +1,5 @@
-//! Streams between children, the repository and servers: bounded memory, and no end of a stream without its reason.
+//! Streams between child processes, the repository and servers, with bounded memory. The end of a stream is either success or an
+//! error with its reason.
 
 pub mod cancel;
 pub mod child;

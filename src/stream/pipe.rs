@@ -1,5 +1,5 @@
-//! Pipes to and from children, moved in large portions: waking up for each 4 KiB a tool writes costs more processor
-//! time than the data itself.
+//! Pipes to and from child processes, read and written in large portions: waking up for each 4 KiB that a tool writes costs
+//! more CPU time than the data itself.
 
 use std::{
     io,
@@ -15,11 +15,11 @@ use rustix::{
 use super::cancel::Cancel;
 use crate::error::Error;
 
-/// Size asked for each pipe; the system may grant less.
+/// Requested size of each pipe; the system may grant less.
 const CAPACITY: usize = 1024 * 1024;
-/// Longest time until a stop flag is noticed.
+/// The longest time until a stop flag is noticed.
 const SLICE: Duration = Duration::from_millis(200);
-/// First, shortest and longest single nap while a pipe fills, and the longest time a reader is held back in all.
+/// First, shortest and longest pause while a pipe fills, and the longest total delay of a read.
 const FIRST_NAP: Duration = Duration::from_micros(300);
 const SHORTEST_NAP: Duration = Duration::from_micros(100);
 const LONGEST_NAP: Duration = Duration::from_millis(2);
@@ -45,14 +45,14 @@ impl From<Errno> for Stop {
 pub(crate) struct PipeReader {
     fd: OwnedFd,
     cancel: Cancel,
-    /// Bytes worth waiting a moment for; 1 hands over at once.
+    /// A read waits briefly until this many bytes are available; with 1 it returns at once.
     portion: usize,
-    /// Bytes per second the producer wrote while we napped; 0 if unknown.
+    /// Bytes per second that the producer wrote during the pauses; 0 if unknown.
     rate: f64,
 }
 
 impl PipeReader {
-    /// Reads with the pipe enlarged; a read waits a few milliseconds at most until `portion` bytes are there.
+    /// Enlarges the pipe. A read waits a few milliseconds at most until `portion` bytes are available.
     pub(crate) fn new(fd: OwnedFd, cancel: Cancel, portion: usize) -> Self {
         let capacity = enlarge(&fd);
         Self { fd, cancel, portion: portion.min(capacity / 4).max(1), rate: 0.0 }
@@ -79,7 +79,7 @@ impl PipeReader {
         }
     }
 
-    /// Naps while the pipe fills. Ends early if the producer closed it or paused: then waiting gains nothing.
+    /// Pauses while the pipe fills. Ends early if the producer has closed it or pauses itself.
     fn let_it_fill(&mut self, mut have: usize, want: usize) -> Result<(), Stop> {
         let began = Instant::now();
         while have < want && began.elapsed() < LONGEST_FILL {
@@ -92,7 +92,7 @@ impl PipeReader {
                 FIRST_NAP
             };
             let napped = Instant::now();
-            // Without any event asked for, only the other side closing the pipe wakes us.
+            // Without requested events, poll returns early only if the other side closes the pipe.
             let closed = poll_once(&self.fd, PollFlags::empty(), nap)?;
             let now = self.available()?;
             self.rate = now.saturating_sub(have) as f64 / napped.elapsed().as_secs_f64().max(1e-6);
@@ -117,14 +117,14 @@ pub(crate) struct PipeWriter {
 }
 
 impl PipeWriter {
-    /// Writes with the pipe enlarged.
+    /// Enlarges the pipe.
     pub(crate) fn new(fd: OwnedFd, cancel: Cancel) -> io::Result<Self> {
         let capacity = enlarge(&fd) as u64;
         ioctl_fionbio(&fd, true)?;
         Ok(Self { fd, cancel, capacity })
     }
 
-    /// Writes some bytes. `limit` bounds the wait until the child takes any.
+    /// Writes some bytes. `limit` bounds the wait until the child reads any.
     pub(crate) fn write(&mut self, buf: &[u8], limit: Option<Duration>) -> Result<usize, Stop> {
         self.cancel.check().map_err(Stop::Cancelled)?;
         loop {
@@ -140,7 +140,7 @@ impl PipeWriter {
         wait_for(&self.fd, PollFlags::OUT, limit, &self.cancel)?;
         let began = Instant::now();
         let mut filled = ioctl_fionread(&self.fd)?;
-        // The child read a little: let it read on, so that one write fills half of the pipe again.
+        // The child has read a little: wait until one write can fill half of the pipe again.
         while filled > self.capacity / 2 && began.elapsed() < LONGEST_FILL {
             let closed = poll_once(&self.fd, PollFlags::empty(), FIRST_NAP)?;
             let now = ioctl_fionread(&self.fd)?;
@@ -153,7 +153,7 @@ impl PipeWriter {
     }
 }
 
-/// Enlarges a pipe and gives its size; less is no failure.
+/// Enlarges a pipe and returns its size. A smaller size is not an error.
 #[cfg(target_os = "linux")]
 fn enlarge(fd: &OwnedFd) -> usize {
     let _ = rustix::pipe::fcntl_setpipe_size(fd, CAPACITY);
@@ -165,7 +165,7 @@ fn enlarge(_fd: &OwnedFd) -> usize {
     64 * 1024
 }
 
-/// Waits in slices until `events` or the other side's closing is seen, the limit is over or the flag is set.
+/// Waits until one of `events` occurs, the other side closes the pipe, the limit is over or the flag is set.
 fn wait_for(fd: &OwnedFd, events: PollFlags, limit: Option<Duration>, cancel: &Cancel) -> Result<(), Stop> {
     let began = Instant::now();
     loop {
@@ -180,7 +180,7 @@ fn wait_for(fd: &OwnedFd, events: PollFlags, limit: Option<Duration>, cancel: &C
     }
 }
 
-/// One poll; true if anything was reported. A signal counts as nothing.
+/// One poll; true if an event was reported. An interruption by a signal is not an event.
 fn poll_once(fd: &OwnedFd, events: PollFlags, limit: Duration) -> Result<bool, Stop> {
     let mut fds = [PollFd::new(fd, events)];
     let limit = Timespec::try_from(limit).map_err(|_| Errno::INVAL)?;

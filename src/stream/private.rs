@@ -1,4 +1,4 @@
-//! Folders only this user can read, in memory where the system offers that: pass files and option files for tools.
+//! Directories that only this user can read, in memory if possible: password files and option files for tools.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -14,21 +14,21 @@ use rustix::fs::{FlockOperation, flock};
 use crate::error::{Error, Result};
 
 const PREFIX: &str = "tik-backup-private-";
-/// A folder younger than this may be about to be locked by its maker.
+/// A directory younger than this may not be locked by its creator yet.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// A folder of mode 0700 with files of mode 0600, removed on drop.
+/// A directory of mode 0700 with files of mode 0600, removed on drop.
 ///
-/// It lies in the first usable one of `$XDG_RUNTIME_DIR`, `/run/user/UID`, `/dev/shm` and the folder for temporary
-/// files. A process that was killed cannot remove its folder; the next one does, as the lock on it is gone.
+/// It is in the first usable one of `$XDG_RUNTIME_DIR`, `/run/user/UID`, `/dev/shm` and the directory for temporary
+/// files. The directory of a killed process is no longer locked, and the next process removes it.
 pub struct PrivateDir {
     path: PathBuf,
-    // Held for its lock only.
+    // Kept for its lock.
     _lock: File,
 }
 
 impl PrivateDir {
-    /// Creates an empty folder.
+    /// Creates an empty directory.
     pub fn new() -> Result<Self> {
         let mut last = None;
         for parent in parents() {
@@ -39,13 +39,13 @@ impl PrivateDir {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| Error::failed("there is no folder for private files")))
+        Err(last.unwrap_or_else(|| Error::failed("there is no directory for private files")))
     }
 
-    /// Creates an empty folder inside `parent`.
+    /// Creates an empty directory inside `parent`.
     pub fn new_in(parent: &Path) -> Result<Self> {
         let failed = |error: &std::io::Error| {
-            Error::failed(format!("cannot create a private folder in {}", parent.display()))
+            Error::failed(format!("cannot create a private directory in {}", parent.display()))
                 .because(error)
                 .hint("give the program a writable $XDG_RUNTIME_DIR or $TMPDIR")
         };
@@ -65,12 +65,12 @@ impl PrivateDir {
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a new file of mode 0600 and gives its path. `name` must be a plain file name.
+    /// Writes a new file of mode 0600 and returns its path. `name` must be a plain file name.
     pub fn file(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
         let path = self.path.join(name);
         OpenOptions::new()
@@ -105,7 +105,7 @@ fn parents() -> Vec<PathBuf> {
     parents
 }
 
-/// Removes folders of processes that were killed: they are this user's and nobody holds their lock.
+/// Removes directories of killed processes: they belong to this user and are not locked.
 fn sweep(parent: &Path, settled: Duration) {
     let uid = rustix::process::geteuid().as_raw();
     let Ok(entries) = fs::read_dir(parent) else { return };

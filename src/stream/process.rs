@@ -1,5 +1,5 @@
-//! A running tool in a process group of its own: it never outlives us, and its exit status and last words become one
-//! error.
+//! A running tool in a process group of its own. It never outlives this program, and its exit status and last messages become
+//! one error.
 
 use std::{
     fs, io,
@@ -25,25 +25,25 @@ use crate::error::{Error, Fact, Result};
 
 /// Time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// A grandchild may hold stderr open after the tool ended: its last words are waited for this long.
+/// How long to wait for the end of stderr, which a grandchild may keep open after the tool has ended.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// A silent tool is watched for so long to see whether it uses the processor.
+/// How long a silent tool is watched to see whether it uses the CPU.
 const SAMPLE: Duration = Duration::from_millis(500);
 
-/// What a tool wrote last: the fact of its failure from which the codes of its vendor are read.
+/// The last messages of a failed tool, from which its vendor's codes are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ToolMessages(String);
 
 impl Fact for ToolMessages {}
 
 impl ToolMessages {
-    /// The last lines of a tool's stderr, or of its stdout if it complains there.
+    /// The last lines of a tool's stderr, or of its stdout if it reports errors there.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// What the tool of a failure wrote; empty if the failure is not that of a tool.
+    /// The messages of the tool that failed; empty if the error does not come from a tool.
     pub(crate) fn of(error: &Error) -> &str {
         error.fact::<Self>().map_or("", |messages| &messages.0)
     }
@@ -62,7 +62,7 @@ pub(crate) struct Process {
     begun: Instant,
     /// Of the item that it was started for.
     span: tracing::Span,
-    // The tool may open its pass file at any time: the folder must live as long as the tool.
+    // The tool may open its password file at any time: the directory must exist as long as the tool runs.
     _private: Vec<Arc<PrivateDir>>,
 }
 
@@ -121,24 +121,24 @@ impl Process {
         &mut self.child
     }
 
-    /// The tool's name for messages.
+    /// The tool's name in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// What it wrote to stderr last.
+    /// The last lines of its stderr.
     pub(crate) fn messages(&self) -> &Tail {
         &self.messages
     }
 
-    /// Asks the tool to cancel what it does, as Ctrl-C would.
+    /// Interrupts the tool, as Ctrl-C does.
     pub(crate) fn interrupt(&self) {
         if self.status.is_none() {
             let _ = kill_process(self.group, Signal::INT);
         }
     }
 
-    /// Waits for the exit, then ends what is left of the process group and reaps the child.
+    /// Waits for the exit, then ends the rest of the process group and reaps the child.
     pub(crate) fn wait(&mut self, limit: Option<Duration>, cancel: &Cancel) -> Result<ExitStatus, Stop> {
         let began = Instant::now();
         let mut nap = Duration::from_micros(50);
@@ -153,7 +153,7 @@ impl Process {
         self.reap().map_err(Stop::Io)
     }
 
-    /// Ends the whole process group: SIGTERM, and SIGKILL after two seconds. Nothing happens if it was reaped already.
+    /// Ends the whole process group: SIGTERM, and SIGKILL after two seconds. Does nothing if it was reaped already.
     pub(crate) fn terminate(&mut self) {
         if self.status.is_some() {
             return;
@@ -179,14 +179,14 @@ impl Process {
             error.because_text(messages.as_str()).with(ToolMessages::new(messages))
         };
         if status.signal() == Some(Signal::KILL.as_raw()) {
-            return error.hint("the kernel may have ended it for lack of memory: see `journalctl -k`");
+            return error.hint("the kernel may have killed it for lack of memory: see `journalctl -k`");
         }
         error
     }
 
     /// The error for a wait that ended without a result; the process group is ended first.
     pub(crate) fn stopped(&mut self, stop: Stop, doing: &str) -> Error {
-        // Asked while it still lives.
+        // Checked while it is still running.
         let busy = matches!(stop, Stop::Silent(_)) && is_busy(self.group);
         self.terminate();
         let messages = self.messages.text();
@@ -197,32 +197,37 @@ impl Process {
                 let seconds = time.as_secs_f64();
                 if busy {
                     return Error::failed(format!(
-                        "{} was ended: {doing}, nothing came for {seconds:.1} s although it uses the processor all the time",
+                        "{} was ended: {doing}, there was no output for {seconds:.1} s although it uses the CPU all the time",
                         self.name
                     ))
                     .because_text(messages.as_str())
                     .with(ToolMessages::new(messages))
                     .hint(
-                        "it computes without end or has very much to do: no lock and no connection is to blame; use another version \
-                         of this tool, or raise `idle_timeout` if it needs that long",
+                        "it is busy, so neither a lock nor a connection is the cause: use another version of this tool, or raise \
+                         `idle_timeout` if it needs that long",
                     );
                 }
-                Error::failed(format!("{} was ended: {doing}, nothing happened for {seconds:.1} s", self.name))
-                    .because_text(messages.as_str())
-                    .with(ToolMessages::new(messages))
-                    .hint("look for locks or a lost connection at the server; raise `idle_timeout` if this is normal")
+                Error::failed(format!(
+                    "{} was ended: {doing}, nothing happened for {seconds:.1} s",
+                    self.name
+                ))
+                .because_text(messages.as_str())
+                .with(ToolMessages::new(messages))
+                .hint(
+                    "check the server for locks and lost connections; raise `idle_timeout` if this is normal",
+                )
             }
         }
     }
 
-    /// Whether the leader ended, without reaping it: as long as it is a zombie, the group's id cannot be given to
-    /// another process and signals to it hit no stranger.
+    /// Whether the leader has ended, without reaping it: while it is a zombie, the group's id cannot be reused, and signals
+    /// reach no other process.
     fn has_exited(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
     }
 
-    /// Ends the group's other members and collects the leader's status. Blocks until the leader has ended.
+    /// Ends the other members of the group and reaps the leader. Blocks until the leader has ended.
     fn reap(&mut self) -> io::Result<ExitStatus> {
         if let Some(status) = self.status {
             return Ok(status);
@@ -243,7 +248,7 @@ impl Process {
     }
 }
 
-/// The name of a program without its folder.
+/// The name of a program without its directory.
 pub(crate) fn file_name(program: impl AsRef<Path>) -> String {
     program.as_ref().file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -254,8 +259,8 @@ impl Drop for Process {
     }
 }
 
-/// Whether the processes of a group use the processor at this moment. On a loaded machine they may get a part of it only; what
-/// waits for a lock or an answer uses nothing.
+/// Whether the processes of a group are using the CPU. On a loaded machine they may get only a part of it; a process that waits
+/// for a lock or an answer uses none.
 fn is_busy(group: Pid) -> bool {
     let (before, began) = (processor_time(group), Instant::now());
     thread::sleep(SAMPLE);
@@ -263,7 +268,7 @@ fn is_busy(group: Pid) -> bool {
     used > began.elapsed() / 8
 }
 
-/// The processor time that the processes of a group have used, as far as the kernel tells.
+/// The CPU time of the processes of a group, as far as the kernel reports it.
 fn processor_time(group: Pid) -> Duration {
     let Ok(processes) = fs::read_dir("/proc") else { return Duration::ZERO };
     let in_group = |folder: &Path| {
@@ -300,7 +305,7 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// From now on a process that is left by its parent becomes a child of ours.
+/// Makes this process the subreaper: orphaned descendants become its children.
 ///
 /// # Errors
 /// The system cannot do it.
@@ -308,7 +313,7 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
-/// The children of this process, those included that it adopted.
+/// The children of this process, including adopted ones.
 pub(crate) fn children() -> Vec<Pid> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
     let lists =

@@ -1,4 +1,4 @@
-//! Where a source puts the streams of an item.
+//! The target of a source's streams.
 
 use std::{
     io::{self, Read},
@@ -11,18 +11,18 @@ use super::{
 };
 use crate::error::{Fact, Result};
 
-/// The error says that something was to be stored below a folder that was finished.
+/// An entry was to be stored below a directory that was finished already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late;
 
 impl Fact for Late {}
 
-/// What is known of a stream after it was taken in.
+/// A stored stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Length in bytes.
     pub bytes: u64,
-    /// Identity of the content within one repository: equal content has equal values there.
+    /// Identifies the content within one repository: equal content has equal values.
     pub content: [u8; 16],
 }
 
@@ -31,12 +31,11 @@ pub struct Stored {
 pub struct Previous {
     /// Length in bytes.
     pub bytes: u64,
-    /// Its times of change and its inode; nothing else.
+    /// Only its modification times and its inode.
     pub attributes: Attributes,
 }
 
-/// What an attempt that ends without a snapshot leaves to the next one beside a content: which state of which file it is,
-/// and its MD5.
+/// Identifies a content that an attempt without a snapshot leaves for the next attempt: the state of the file, and its MD5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Identifies the state of the file.
@@ -45,22 +44,22 @@ pub struct Mark {
     pub md5: [u8; 16],
 }
 
-/// Takes the streams of one item. Streams may be stored from several threads at the same time.
+/// Stores the streams of one item. Streams may be stored from several threads at the same time.
 ///
-/// Paths are relative and consist of names only, never of `.` or `..`. What a database dump does not need has a default:
-/// a sink that only looks at the streams.
+/// Paths are relative and consist of names only, never of `.` or `..`. Methods that a database dump does
+/// not need have a default, for sinks that only read the streams.
 pub trait Sink: Sync {
-    /// Takes in everything that `reader` delivers as the file `path` (relative, folders separated by `/`). After an error of
-    /// the reader nothing stands there: an item whose dump goes on, as it may, is without this file.
+    /// Stores the data of `reader` as the file `path` (relative, directories separated by `/`). After an error of the reader there
+    /// is no such file; the dump of the item may continue without it.
     fn store(&self, path: &str, reader: &mut dyn Read) -> Result<Stored>;
 
-    /// As [`Sink::store`], with attributes of its own and a name that may be any bytes.
+    /// As [`Sink::store`], with attributes and a name that may be any bytes.
     fn put(&self, path: &Path, _attributes: &Attributes, reader: &mut dyn Read) -> Result<Stored> {
         self.store(&path.to_string_lossy(), reader)
     }
 
-    /// As [`Sink::put`], of a stream that may have holes. `mark` is asked once the stream was taken in whole; what it gives
-    /// is remembered together with the content, for a later attempt should this one end without a snapshot.
+    /// As [`Sink::put`], for a stream that may have holes. `mark` is called after the whole stream is stored. Its result is kept
+    /// with the content for the next attempt, in case this one ends without a snapshot.
     fn put_marked(
         &self,
         path: &Path,
@@ -71,9 +70,9 @@ pub trait Sink: Sync {
         self.put(path, attributes, &mut AsRead(reader))
     }
 
-    /// Stores a file with the content of this length that an earlier attempt at this item, which ended without a snapshot,
-    /// stored under this key, and gives its MD5. `None` if there is none, or the repository lacks a part of it.
-    fn take_kept(
+    /// Stores a file with the content of this length that an earlier attempt without a snapshot stored under this key, and
+    /// returns its MD5. `None` if there is none, or the repository lacks a part of it.
+    fn reuse_kept(
         &self,
         _path: &Path,
         _attributes: &Attributes,
@@ -83,39 +82,39 @@ pub trait Sink: Sync {
         Ok(None)
     }
 
-    /// Whether [`Sink::take_kept`] has something under this key.
+    /// Whether [`Sink::reuse_kept`] has something under this key.
     fn has_kept(&self, _key: u128, _bytes: u64) -> bool {
         false
     }
 
-    /// Takes in a folder and its attributes; it may stay empty. Folders of files need not be announced.
+    /// Stores a directory and its attributes; it may be empty. Parent directories of files are created by themselves.
     fn folder(&self, _path: &Path, _attributes: &Attributes) -> Result<()> {
         Ok(())
     }
 
-    /// Takes in what is neither a file nor a folder.
+    /// Stores an entry that is neither a file nor a directory.
     fn special(&self, _path: &Path, _special: &Special, _attributes: &Attributes) -> Result<()> {
         Ok(())
     }
 
-    /// Says that nothing more will come for or below this folder, so that its memory can be freed.
+    /// Finishes a directory: nothing more is stored in or below it, so its memory can be freed.
     fn finish_folder(&self, _path: &Path) -> Result<()> {
         Ok(())
     }
 
-    /// The file at this path in the item's newest snapshot. Quick when it is asked folder by folder, depth first.
+    /// The file at this path in the item's newest snapshot. Fastest if called directory by directory, depth first.
     fn previous_file(&self, _path: &Path) -> Result<Option<Previous>> {
         Ok(None)
     }
 
-    /// Stores a file with the content that the same path has in the item's newest snapshot, without reading it. `None`
-    /// if there is no such content, or the repository has lost a part of it: then the file must be read.
-    fn take_over(&self, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+    /// Stores a file with the content of the same path in the item's newest snapshot, without reading it. `None` if there is no
+    /// such content, or the repository has lost a part of it: then the file must be read.
+    fn reuse(&self, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
         Ok(None)
     }
 
-    /// Shows the files of the item's snapshots before the newest, the newest of them first, each with its number for
-    /// [`Sink::take_earlier`].
+    /// Visits the files of the item's snapshots before the newest, the most recent first, each with its number for
+    /// [`Sink::reuse_earlier`].
     ///
     /// # Errors
     /// The snapshots cannot be read, or an error of `visit`.
@@ -123,8 +122,13 @@ pub trait Sink: Sync {
         Ok(())
     }
 
-    /// As [`Sink::take_over`], with the content that the path has in the earlier snapshot of this number.
-    fn take_earlier(&self, _number: usize, _path: &Path, _attributes: &Attributes) -> Result<Option<Stored>> {
+    /// As [`Sink::reuse`], with the content that the path has in the earlier snapshot of this number.
+    fn reuse_earlier(
+        &self,
+        _number: usize,
+        _path: &Path,
+        _attributes: &Attributes,
+    ) -> Result<Option<Stored>> {
         Ok(None)
     }
 

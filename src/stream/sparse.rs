@@ -1,19 +1,19 @@
-//! Streams with holes: runs of zeros that need be neither read nor sent.
+//! Streams with holes: runs of zeros that are neither read nor sent.
 
 use std::io::{self, Read};
 
-/// A stream that knows where its holes are. Read as an ordinary stream it delivers their zeros.
+/// A stream with known holes. Read as an ordinary stream, it delivers their zeros.
 pub trait SparseRead: Read {
-    /// How many bytes from here on are a hole; 0 if there is data or the end.
+    /// Length of the hole at the current position; 0 if there is data or the end.
     ///
     /// # Errors
-    /// Where the holes are cannot be found out.
+    /// The positions of the holes cannot be determined.
     fn hole(&mut self) -> io::Result<u64>;
 
-    /// Goes on behind the next `bytes` bytes, which must lie within the hole that begins here.
+    /// Skips `bytes` bytes, which must be within the hole at the current position.
     ///
     /// # Errors
-    /// What belongs to the stream has changed.
+    /// The underlying data has changed.
     fn skip(&mut self, bytes: u64) -> io::Result<()>;
 }
 

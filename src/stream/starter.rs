@@ -1,7 +1,7 @@
-//! Children are started here, by one thread that lives as long as this process: tools and servers end with us.
+//! Starts child processes from one thread that runs as long as this process, so that tools and servers end with this program.
 //!
-//! The kernel tells a child of the end of the *thread* that started it (`PR_SET_PDEATHSIG`), so no other thread may start one
-//! that is to be told.
+//! The kernel signals a child when the *thread* that started it ends (`PR_SET_PDEATHSIG`), so no other thread may start a child
+//! that relies on this signal.
 
 use std::{
     io,
@@ -20,24 +20,24 @@ use rustix::{
     process::{Pid, Signal, getpid, getppid, set_parent_process_death_signal},
 };
 
-/// What a child does between fork and exec.
+/// The steps of a child between fork and exec.
 ///
 /// # Safety
-/// [`Plan::enter`] runs in a copy of a process with many threads, of which only one goes on: it makes system calls and neither
+/// [`Plan::enter`] runs in a copy of a process with many threads, of which only one continues: it makes system calls and neither
 /// allocates nor locks nor panics.
 pub(crate) unsafe trait Plan: Send + Sync + 'static {
     /// Prepares the calling process, which was forked from `parent`, for its program.
     ///
     /// # Errors
-    /// The program is not run. Only the number of the error reaches the parent.
+    /// The program is not run. Only the errno reaches the parent.
     fn enter(&self, parent: Pid) -> io::Result<()>;
 }
 
-/// The child gets this signal when we end, and is not run if we have.
+/// The child gets this signal when this process ends, and is not run if it has ended already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EndsWithUs(pub(crate) Signal);
 
-// SAFETY: two system calls; an error that is made of its number is not allocated.
+// SAFETY: two system calls; an error made from an errno does not allocate.
 unsafe impl Plan for EndsWithUs {
     fn enter(&self, parent: Pid) -> io::Result<()> {
         set_parent_process_death_signal(Some(self.0))?;
@@ -50,10 +50,10 @@ unsafe impl Plan for EndsWithUs {
     }
 }
 
-/// What the thread is to do.
+/// An order for the thread.
 type Order = Box<dyn FnOnce() + Send>;
 
-/// Starts `command` by the plan, and gives what `started` makes of it, on the thread that has started it.
+/// Starts `command` with the plan, and returns the result of `started`, which runs on the starting thread.
 ///
 /// # Errors
 /// Those of `started`; the thread cannot be started.
@@ -63,7 +63,7 @@ pub(crate) fn start<T: Send + 'static>(
     started: impl FnOnce(io::Result<Child>) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let us = getpid();
-    // SAFETY: the closure does what the plan does, which promises to make system calls only; it neither allocates nor locks.
+    // SAFETY: the closure only calls the plan, which makes system calls only; it neither allocates nor locks.
     unsafe { command.pre_exec(move || plan.enter(us)) };
     let (reply, answer) = channel();
     let order: Order = Box::new(move || {
@@ -75,7 +75,7 @@ pub(crate) fn start<T: Send + 'static>(
     answer.recv().map_err(|_| gone())?
 }
 
-/// The way to the thread, which is started for the first order.
+/// The channel to the thread, which is started with the first order.
 fn orders() -> io::Result<Sender<Order>> {
     static ORDERS: OnceLock<Mutex<Option<Sender<Order>>>> = OnceLock::new();
     let mut slot = ORDERS.get_or_init(|| Mutex::new(None)).lock();

@@ -1,4 +1,4 @@
-//! The last lines a child wrote to stderr, read by a thread so that a talkative child never blocks.
+//! The last lines of a child's stderr, read by a thread so that the child never blocks on a full pipe.
 
 use std::{
     collections::VecDeque,
@@ -17,14 +17,14 @@ const LINES: usize = 20;
 const BYTES: usize = 8 * 1024;
 /// Bytes of one line kept at most.
 const LINE: usize = 1024;
-/// Bytes of one line looked at for secrets before it is cut to [`LINE`].
+/// Bytes of one line searched for secrets before it is cut to [`LINE`].
 const RAW_LINE: usize = 4 * LINE;
 
-/// Tools that repeat the whole statement that failed: how that begins, and how the line after it does. The first is
+/// Tools that repeat the whole failed statement: the beginning of the statement, and of the line after it. The first is
 /// `pg_restore`, the second MariaDB's SQL client.
 const REPEATS: [(&str, &str); 2] = [("Command was: ", "pg_restore: "), ("--------------", "ERROR ")];
 
-/// Is shown every line as it comes, cleaned as the kept ones are and without the statements that tools repeat.
+/// Gets every line at once, cleaned like the kept ones and without repeated statements.
 pub(crate) type LineObserver = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The bounded tail of a text stream; clones see the same tail.
@@ -44,12 +44,12 @@ struct State {
     lines: VecDeque<String>,
     bytes: usize,
     closed: bool,
-    /// A tool is repeating a statement; how the line begins that ends it.
+    /// Set while a tool repeats a statement: the beginning of the line that ends it.
     repeats: Option<&'static str>,
 }
 
 impl Tail {
-    /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`. `observer` sees also the
+    /// Starts a thread that reads `source` to its end; each text of `secrets` is replaced by `***`. `observer` also gets
     /// lines that are not kept.
     pub(crate) fn observed(
         source: impl Read + Send + 'static,
@@ -70,7 +70,7 @@ impl Tail {
         state.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
     }
 
-    /// Forgets the lines kept so far.
+    /// Drops the lines kept so far.
     pub(crate) fn clear(&self) {
         let mut state = self.lock();
         state.lines.clear();
@@ -78,7 +78,7 @@ impl Tail {
         state.repeats = None;
     }
 
-    /// Waits until the writing side is closed by all who hold it; a grandchild may keep it open, hence the limit.
+    /// Waits until all writers have closed the pipe. A grandchild may keep it open, hence the limit.
     pub(crate) fn wait_closed(&self, limit: Duration) -> bool {
         self.wait(limit, |state| state.closed)
     }
@@ -121,7 +121,7 @@ impl Tail {
                 Err(_) => break,
             };
             for &byte in &chunk[..n] {
-                // Progress displays overwrite themselves with carriage returns: each is a line of its own.
+                // Progress displays overwrite a line with carriage returns: each version is a line of its own.
                 if byte == b'\n' || byte == b'\r' {
                     self.push(&line, secrets, observer);
                     line.clear();
@@ -146,7 +146,7 @@ impl Tail {
             return;
         }
         let mut state = self.lock();
-        // The statement that failed may hold a password or rows, and would push out the reason.
+        // The failed statement may contain a password or rows, and would displace the reason.
         state.repeats = match state.repeats {
             Some(reason) if text.starts_with(reason) => None,
             Some(reason) => Some(reason),
@@ -169,8 +169,7 @@ impl Tail {
     }
 }
 
-/// One line fit for a message: valid text, no secrets, no control characters (a terminal would obey them), at most
-/// [`LINE`] bytes.
+/// One line for a message: valid text without secrets and control characters, at most [`LINE`] bytes.
 fn clean(raw: &[u8], secrets: &[Zeroizing<String>]) -> String {
     let mut text = String::from_utf8_lossy(raw).into_owned();
     for secret in secrets.iter().filter(|secret| !secret.is_empty()) {

@@ -1,4 +1,4 @@
-//! Throwaway blob services: Azurite, Microsoft's emulator, with accounts and keys of the test's choice.
+//! Temporary blob services: Azurite, Microsoft's emulator, with accounts and keys of the test's choice.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ pub struct Azurite {
     child: Child,
     port: u16,
     accounts: Vec<String>,
-    // Dropped last: the program must have stopped before its folder goes.
+    // Dropped last: the program must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -27,7 +27,7 @@ impl Azurite {
     /// Starts one on a free port of 127.0.0.1, with these accounts.
     ///
     /// # Panics
-    /// With its log if it does not start, or if it is not there: `skip_unless!(Tool::Azurite)` first.
+    /// With its log if it does not start, or if it is not installed: `skip_unless!(Tool::Azurite)` first.
     pub fn start(accounts: &[&str]) -> Self {
         let folder = Tool::Azurite.path().expect("Azurite is there: skip_unless!(Tool::Azurite) first");
         let dir = tempfile::Builder::new().prefix("tik-azurite-").tempdir().unwrap();
@@ -88,7 +88,7 @@ impl Azurite {
         second_key_of(account)
     }
 
-    /// What it has said so far.
+    /// Its output so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }

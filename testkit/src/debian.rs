@@ -1,5 +1,4 @@
-//! The Debian package of the program under test. The first test that asks for it makes it, so that a run without such a test
-//! does not.
+//! The Debian package of the program under test. The first test that needs it builds it, so that other runs do not.
 
 use std::{
     env, fs,
@@ -10,10 +9,10 @@ use std::{
 
 use crate::{kept, process::run_ok, program::bin, project, tools::tools_dirs};
 
-/// The package, which is made if it is not there yet; `None` without cargo-deb.
+/// The package, which is built if it does not exist; `None` without cargo-deb.
 ///
 /// # Panics
-/// If it cannot be made.
+/// If it cannot be built.
 pub fn package() -> Option<PathBuf> {
     static PACKAGE: OnceLock<Option<PathBuf>> = OnceLock::new();
     PACKAGE.get_or_init(|| has_cargo_deb().then(once_per_run)).clone()
@@ -25,7 +24,7 @@ fn has_cargo_deb() -> bool {
     below_tools.chain(env::split_paths(&path)).any(|dir| dir.join("cargo-deb").exists())
 }
 
-/// nextest runs each test in a process of its own: the first one makes the package, and leaves a note for the others.
+/// nextest runs each test in a process of its own: the first one builds the package, and leaves a marker for the others.
 fn once_per_run() -> PathBuf {
     let lock = fs::File::create(kept().join("debian-package.lock")).unwrap();
     lock.lock().unwrap();

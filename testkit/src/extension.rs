@@ -11,7 +11,7 @@ pub const NAME: &str = "tik_test_settings";
 const CONTROL: &str = "comment = 'configuration tables, for tests'\ndefault_version = '1.0'\nrelocatable = false\n\
                        schema = tik_test_settings\ntrusted = false\n";
 
-/// Rows it brings itself are no configuration; what the operator added is, in both tables and the sequence.
+/// Its own rows are not configuration; rows that the operator has added are, in both tables and the sequence.
 const SCRIPT: &str = "\
 CREATE TABLE entry (name text PRIMARY KEY, value text, shipped boolean NOT NULL DEFAULT false);
 CREATE TABLE kept_whole (id serial PRIMARY KEY, note text);
@@ -23,8 +23,8 @@ SELECT pg_catalog.pg_extension_config_dump('kept_whole', '');
 SELECT pg_catalog.pg_extension_config_dump('kept_whole_id_seq', '');
 ";
 
-/// Puts the extension's two files into the folder where this server, and every other of the same installation,
-/// looks for extensions. `false`, with a visible skip, if that folder cannot be written to.
+/// Puts the extension's two files into the directory where this server, and every other of the same installation,
+/// looks for extensions. `false`, with a visible skip, if that directory cannot be written to.
 #[must_use]
 pub fn install_test_extension(server: &PgServer) -> bool {
     let share = run_ok(Command::new(server.bin("pg_config")).arg("--sharedir"), b"");

@@ -1,8 +1,8 @@
-//! What the tests of tik-backup share: throwaway database servers and storages, stock restic, the built program, and
-//! visible skips where a tool is not there.
+//! Shared by the tests of tik-backup: temporary database servers and storages, stock restic, the built program, and visible
+//! skips for missing tools.
 //!
 //! The crate does not use the library `tik_backup`: it can be compiled beside it, and the library's own tests can use it.
-//! What goes wrong here panics, which is how a test fails.
+//! Errors here panic, so that the test fails.
 
 pub mod azure;
 pub mod azurite;
@@ -50,7 +50,7 @@ pub fn fixture(name: &str) -> PathBuf {
     project().join("tests/fixtures").join(name)
 }
 
-/// A directory in cargo's target directory for what test processes make once and use again in later runs.
+/// A directory in cargo's target directory for files that test processes create once and reuse in later runs.
 pub fn kept() -> PathBuf {
     let target = program::bin().parent().and_then(Path::parent).expect("a target directory").to_owned();
     let kept = target.join("tmp");

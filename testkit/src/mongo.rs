@@ -1,4 +1,4 @@
-//! Throwaway servers, MongoDB's own or one that speaks its protocol, and a driver's client to fill and to ask them; gone
+//! Temporary servers, MongoDB's own or one that speaks its protocol, and a driver's client to fill and query them. They end
 //! with the test.
 
 use std::{
@@ -30,7 +30,7 @@ pub struct MongoServer {
     arguments: Vec<String>,
     runtime: Runtime,
     client: Option<Client>,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -38,7 +38,7 @@ impl MongoServer {
     /// Starts one on a free port of 127.0.0.1, without accounts. It is, or takes itself for, a replica set of one server.
     ///
     /// # Panics
-    /// With the server's log if it does not start, or if it is not there: `skip_unless!(Tool::Mongo)` first.
+    /// With the server's log if it does not start, or if it is not installed: `skip_unless!(Tool::Mongo)` first.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
@@ -56,7 +56,7 @@ impl MongoServer {
         let mut server = Self { child: None, port: 0, arguments, runtime, client: None, dir };
         let mut launched = server.launch();
         if launched.is_err() && mongod::is_mongod() {
-            // Somebody else took the port before it did.
+            // Another process has taken the port.
             server.port = 0;
             launched = server.launch();
         }
@@ -79,7 +79,7 @@ impl MongoServer {
         } else {
             self.compatible(&program)
         };
-        // It would take settings from its folder and from home.
+        // It would read settings from its directory and from home.
         command.current_dir(self.dir.path()).env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let mut child = spawn_bound(command, Signal::KILL).map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ impl MongoServer {
         log.lines().find_map(|line| line.split_once("listening on ")?.1.rsplit(':').next()?.parse().ok())
     }
 
-    /// Makes the client anew, and waits for an answer.
+    /// Creates a new client, and waits for an answer.
     fn answers(&mut self) -> bool {
         let address = ServerAddress::Tcp { host: "127.0.0.1".to_owned(), port: Some(self.port) };
         let options = ClientOptions::builder()
@@ -150,12 +150,12 @@ impl MongoServer {
         }
     }
 
-    /// Shuts it down in order; [`Self::restart`] starts it again. Does nothing if it has stopped.
+    /// Shuts it down normally; [`Self::restart`] starts it again. Does nothing if it has stopped.
     pub fn stop(&mut self) {
         self.end(Signal::TERM);
     }
 
-    /// Kills it in the middle of whatever it does. Does nothing if it has stopped.
+    /// Kills it while it is working. Does nothing if it has stopped.
     pub fn kill(&mut self) {
         self.end(Signal::KILL);
     }
@@ -187,12 +187,12 @@ impl MongoServer {
         self.port
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// What it has printed since it was last started.
+    /// Its output since the last start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
@@ -222,7 +222,7 @@ impl MongoServer {
         self.wait(async { database.run_command(command).await.map_err(|error| error.to_string()) })
     }
 
-    /// Inserts documents, of which there must be some. The collection is made if it is not there.
+    /// Inserts documents, at least one. The collection is created if it does not exist.
     ///
     /// # Panics
     /// If any of them is not inserted.

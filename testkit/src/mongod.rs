@@ -24,7 +24,7 @@ pub fn is_mongod() -> bool {
     Tool::Mongod.path().is_some()
 }
 
-/// A port that nobody uses at the moment.
+/// A free port.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

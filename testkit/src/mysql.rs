@@ -1,4 +1,4 @@
-//! Throwaway MySQL and MariaDB servers: started from a copied data folder, gone with the test.
+//! Temporary MySQL and MariaDB servers: started from a copied data directory, removed with the test.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ pub struct MyServer {
     options: MyOptions,
     child: Option<Child>,
     port: u16,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
@@ -43,7 +43,7 @@ impl MyServer {
     }
 
     pub(crate) fn start_with(options: MyOptions) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-my-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);
         for folder in ["socket", "tmp"] {
@@ -65,7 +65,7 @@ impl MyServer {
             }
             match server.launch() {
                 Ok(()) => break,
-                // Somebody took the free port first.
+                // Another process has taken the port.
                 Err(log) if server.options.tcp && attempt < 10 && log.contains("Bind on TCP/IP port") => {}
                 Err(log) => panic!("{:?} did not start:\n{log}", server.options.flavour),
             }
@@ -118,7 +118,7 @@ impl MyServer {
         }
     }
 
-    /// Shuts it down in order; [`Self::restart`] starts it again. Does nothing if it has stopped.
+    /// Shuts it down normally; [`Self::restart`] starts it again. Does nothing if it has stopped.
     pub fn stop(&mut self) {
         self.end(Signal::TERM);
     }
@@ -134,7 +134,7 @@ impl MyServer {
         }
     }
 
-    /// What it is.
+    /// Its flavour.
     pub fn flavour(&self) -> MyFlavour {
         self.options.flavour
     }
@@ -149,7 +149,7 @@ impl MyServer {
         self.port
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -164,7 +164,7 @@ impl MyServer {
         self.options.tls.then(|| self.dir.path().join("ca.crt"))
     }
 
-    /// What it has logged since it was last started.
+    /// Its log since the last start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
@@ -224,7 +224,7 @@ impl MyServer {
         self.sql(None, &format!("CREATE DATABASE {}", quote(name)));
     }
 
-    /// A dump by the server's own tool, with what differs between two databases of the same content taken out.
+    /// A dump by the server's own tool, without differences between two databases with the same content.
     pub fn dump_text(&self, database: &str) -> String {
         let mut dump = self.client("mysqldump");
         dump.args(["--skip-comments", "--single-transaction", "--skip-lock-tables", "--no-tablespaces"]);
@@ -237,7 +237,7 @@ impl MyServer {
         dump.replace(&format!("ALTER DATABASE {} ", quote(database)), "ALTER DATABASE `…` ")
     }
 
-    /// Creates the account `backup` with [`Self::PASSWORD`] and no more than backing up everything takes.
+    /// Creates the account `backup` with [`Self::PASSWORD`] and the least privileges to back up everything.
     pub fn create_backup_account(&self) {
         let mut privileges = "SELECT, SHOW VIEW, TRIGGER, EVENT".to_owned();
         if self.options.flavour == MyFlavour::Mysql97 {

@@ -44,7 +44,7 @@ impl MyFlavour {
     /// The path of one of its programs, by the name it has with MySQL: `mysqld`, `mysql`, `mysqldump`, `mysqladmin`.
     ///
     /// # Panics
-    /// If it is not there: ask [`Tool::or_skip`] first.
+    /// If it is not installed: call [`Tool::or_skip`] first.
     pub fn bin(self, name: &str) -> PathBuf {
         let tool = self.tool().path().unwrap_or_else(|| panic!("{} is not there", self.tool().name()));
         match (self, name) {
@@ -55,7 +55,7 @@ impl MyFlavour {
         }
     }
 
-    /// The folder of its client programs.
+    /// The directory of its client programs.
     pub fn client_dir(self) -> PathBuf {
         self.bin("mysqldump").parent().unwrap().to_owned()
     }
@@ -156,7 +156,7 @@ impl MyOptions {
     }
 }
 
-/// A fresh data folder that will be copied for each server: making one takes seconds, copying does not. One per
+/// A fresh data directory that will be copied for each server: making one takes seconds, copying does not. One per
 /// program version and user, shared by all test processes.
 pub(crate) fn template(flavour: MyFlavour) -> PathBuf {
     let exact = run_ok(Command::new(flavour.bin("mysqld")).args(["--no-defaults", "--version"]), b"");
@@ -168,7 +168,7 @@ pub(crate) fn template(flavour: MyFlavour) -> PathBuf {
     let lock = fs::File::create(base.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
     if !template.exists() {
-        // The target folder may be closed to the user who must make it, so that happens elsewhere.
+        // The target directory may be closed to the user who must make it, so that happens elsewhere.
         let work = tempfile::Builder::new().prefix("tik-my-").tempdir_in("/tmp").unwrap();
         give(work.path(), unprivileged(), 0o700);
         let data = work.path().join("data");

@@ -1,4 +1,4 @@
-//! Servers with their accounts, configurations for them, and dump tools that do as they are told.
+//! Servers with their accounts, configurations for them, and scripted dump tools.
 
 use std::{
     fs,
@@ -86,7 +86,7 @@ pub fn url_as(server: &MyServer, account: &str, database: &str) -> String {
     )
 }
 
-/// A dump by the server's own tool without what differs although it means the same: the database's name, which the
+/// A dump by the server's own tool without irrelevant differences: the database's name, which the
 /// default values of MariaDB's sequences have, and a character set that MySQL shows beside the collation once it was
 /// loaded, but not before.
 pub fn dump_of(server: &MyServer, database: &str) -> String {
@@ -101,19 +101,19 @@ pub fn exists(server: &MyServer, database: &str) -> bool {
     server.sql(None, &query) == "1"
 }
 
-/// Client tools of which the dump tool does what a script says, database by database.
+/// Client tools with a dump tool that runs a script for each database.
 pub struct FakeClients {
     dir: TempDir,
 }
 
 impl FakeClients {
-    /// All databases are dumped as ever until [`Self::script`] says otherwise.
+    /// All databases are dumped normally until [`Self::script`] sets a script.
     pub fn new(flavour: MyFlavour) -> Self {
         let (dump, sql) = names(flavour);
         Self::telling(flavour, &format!("exec '{}' --version", flavour.bin("mysqldump").display()), dump, sql)
     }
 
-    /// Tools that claim to be of another version: `version` is what the dump tool prints when it is asked.
+    /// Tools that report another version: the dump tool prints `version`.
     pub fn of_version(flavour: MyFlavour, version: &str) -> Self {
         let (dump, sql) = names(flavour);
         Self::telling(flavour, &format!("echo '{version}'; exit"), dump, sql)
@@ -141,12 +141,12 @@ impl FakeClients {
         Self { dir }
     }
 
-    /// The folder, for `client_dirs`.
+    /// The directory, for `client_dirs`.
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What the dump tool does from now on for a database; `dump "$@"` in it is the real one.
+    /// The script that the dump tool runs from now on for a database; `dump "$@"` in it is the real tool.
     pub fn script(&self, database: &str, script: &str) {
         fs::write(self.dir.path().join(format!("{database}.sh")), script.to_owned() + "\n").unwrap();
     }

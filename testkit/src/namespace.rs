@@ -1,4 +1,4 @@
-//! Tests that mount something, where nobody else sees it.
+//! Mount namespaces for tests that mount something.
 
 use std::thread;
 
@@ -9,7 +9,7 @@ use rustix::{
 
 use crate::skip;
 
-/// Runs this in a mount namespace of its own; a visible skip where that is not permitted.
+/// Runs this in a mount namespace of its own; a visible skip if that is not permitted.
 pub fn in_private_namespace(test: impl FnOnce() + Send) {
     thread::scope(|scope| {
         let done = scope.spawn(|| {

@@ -1,4 +1,4 @@
-//! What others on the machine can see of a running program and its children.
+//! The parts of a running program and its children that other users of the machine can read.
 
 use std::{collections::BTreeSet, fs};
 

@@ -1,4 +1,4 @@
-//! Throwaway PostgreSQL servers: started from a copied cluster, gone with the test.
+//! Temporary PostgreSQL servers: started from a copied cluster, removed with the test.
 
 use std::{
     collections::BTreeMap,
@@ -25,12 +25,12 @@ pub struct PgServer {
     child: Option<Child>,
     port: u16,
     tls: bool,
-    // Dropped last: the server must have stopped before its folder goes.
+    // Dropped last: the server must have stopped before its directory goes.
     dir: TempDir,
 }
 
 impl PgServer {
-    /// The password of `postgres` where one is asked for, with every character that a pass file, a connection
+    /// The password of `postgres` where one is required, with every character that a pass file, a connection
     /// string or a URL must escape.
     pub const PASSWORD: &str = r#"p:a\s's "w%20o@r/d? é"#;
 
@@ -55,7 +55,7 @@ impl PgServer {
     }
 
     pub(crate) fn start_with(options: &PgOptions) -> Self {
-        // Not the temporary folder of the environment: a socket's path may have only 107 bytes.
+        // Not the temporary directory of the environment: a socket's path may have only 107 bytes.
         let dir = tempfile::Builder::new().prefix("tik-pg-").tempdir_in("/tmp").unwrap();
         give(dir.path(), None, 0o755);
         let socket_dir = dir.path().join("socket");
@@ -80,7 +80,7 @@ impl PgServer {
             fs::write(data.join("postgresql.conf"), conf.clone() + &ours).unwrap();
             match server.launch() {
                 Ok(()) => break,
-                // Somebody took the free port first.
+                // Another process has taken the port.
                 Err(log) if options.tcp && attempt < 10 && log.contains("could not bind") => {}
                 Err(log) => panic!("PostgreSQL {} did not start:\n{log}", options.version.major()),
             }
@@ -177,7 +177,7 @@ impl PgServer {
         self.version
     }
 
-    /// The folder of its Unix socket: what `host` is in a configuration.
+    /// The directory of its Unix socket: what `host` is in a configuration.
     pub fn socket_dir(&self) -> PathBuf {
         self.dir.path().join("socket")
     }
@@ -197,12 +197,12 @@ impl PgServer {
         self.tls.then(|| self.dir.path().join("ca.crt"))
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// What it has logged since it was last started.
+    /// Its log since the last start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap()).into_owned()
     }
@@ -264,7 +264,7 @@ impl PgServer {
         self.psql(name, &fs::read_to_string(fixture("varied.sql")).unwrap());
     }
 
-    /// A plain-text `pg_dump` with what differs between two dumps of the same content taken out.
+    /// A plain-text `pg_dump` without differences between two dumps of the same content.
     pub fn dump_text(&self, database: &str) -> String {
         self.dump_text_with(database, &[])
     }
@@ -325,7 +325,7 @@ pub fn dbname(database: &str) -> String {
     format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// Settings of the person who runs the tests must not reach servers or clients.
+/// Settings of the user who runs the tests must not reach servers or clients.
 fn without_pg_variables(command: &mut Command) -> &mut Command {
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PG")) {
         command.env_remove(name);
@@ -357,7 +357,7 @@ pub fn assert_same_dump(original: &str, restored: &str) {
     );
 }
 
-/// Whether a path names a Unix socket that someone accepts connections on.
+/// Whether a path is a Unix socket on which a server accepts connections.
 pub fn answers(socket: &Path) -> bool {
     std::os::unix::net::UnixStream::connect(socket).is_ok()
 }

@@ -41,10 +41,10 @@ impl PgVersion {
         }
     }
 
-    /// The folder of its programs.
+    /// The directory of its programs.
     ///
     /// # Panics
-    /// If it is not there: ask [`Tool::or_skip`] first.
+    /// If it is not installed: call [`Tool::or_skip`] first.
     pub fn bin_dir(self) -> PathBuf {
         self.tool().path().unwrap_or_else(|| panic!("{} is not there", self.tool().name()))
     }
@@ -65,7 +65,7 @@ impl PgOptions {
         Self { version, tcp: false, tls: false, settings: Vec::new() }
     }
 
-    /// Also on a free port of 127.0.0.1, where a password is asked for ([`PgServer::PASSWORD`]).
+    /// Also on a free port of 127.0.0.1, where a password is required ([`PgServer::PASSWORD`]).
     #[must_use]
     pub fn tcp(mut self) -> Self {
         self.tcp = true;
@@ -126,12 +126,12 @@ impl PgOptions {
     }
 }
 
-/// A port nobody listens on now; another process may take it before the server does.
+/// A free port; another process may take it before the server does.
 pub(crate) fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Makes an authority (`ca.crt` in `dir`) and a server certificate it signed (in the data folder).
+/// Makes an authority (`ca.crt` in `dir`) and a server certificate it signed (in the data directory).
 pub(crate) fn make_certificates(dir: &Path, data: &Path) {
     let openssl = |args: &[&str]| {
         let program = Tool::Openssl.path().expect("openssl is there: skip_unless!(Tool::Openssl) first");
@@ -174,7 +174,7 @@ pub(crate) fn make_certificates(dir: &Path, data: &Path) {
     fs::set_permissions(dir.join("ca.crt"), fs::Permissions::from_mode(0o644)).unwrap();
 }
 
-/// A fresh cluster of this version in a folder that will be copied for each server: `initdb` takes seconds on a
+/// A fresh cluster of this version in a directory that will be copied for each server: `initdb` takes seconds on a
 /// slow machine, copying does not. One per program version and user, shared by all test processes.
 pub(crate) fn template(version: PgVersion) -> PathBuf {
     let bin = version.bin_dir();
@@ -186,7 +186,7 @@ pub(crate) fn template(version: PgVersion) -> PathBuf {
     let lock = fs::File::create(base.join(format!("{exact}-of-{uid}.lock"))).unwrap();
     lock.lock().unwrap();
     if !template.exists() {
-        // The target folder may be closed to the user who must run initdb, so it works elsewhere.
+        // The target directory may be closed to the user who must run initdb, so it works elsewhere.
         let work = tempfile::Builder::new().prefix("tik-pg-").tempdir_in("/tmp").unwrap();
         give(work.path(), unprivileged(), 0o700);
         let data = work.path().join("data");
@@ -211,7 +211,7 @@ pub(crate) fn give(path: &Path, owner: Option<Owner>, mode: u32) {
     }
 }
 
-/// Copies a folder of folders and files with their modes, and gives the copy to the owner.
+/// Copies a directory of directories and files with their modes, and gives the copy to the owner.
 pub(crate) fn copy_tree(from: &Path, to: &Path, owner: Option<Owner>) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

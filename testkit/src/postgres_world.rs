@@ -150,7 +150,7 @@ impl World {
         found
     }
 
-    /// All snapshots, whoever has locked the repository or died with a lock.
+    /// All snapshots, even if the repository is locked.
     fn all_snapshots(&self) -> Vec<Value> {
         serde_json::from_slice::<Option<_>>(&self.restic(&["--no-lock", "snapshots", "--json"]))
             .unwrap()
@@ -251,7 +251,7 @@ pub fn cmd_with(config: &Path) -> Cmd {
     Cmd::new().arg("--config").arg(config)
 }
 
-/// Makes a table anew with that many rows of about 140 bytes that compress to half at best.
+/// Recreates a table with this number of rows of about 140 bytes that compress to half at best.
 pub fn fill(server: &PgServer, database: &str, table: &str, rows: u32, seed: &str) {
     let table = quote(table);
     server.psql(
@@ -274,7 +274,7 @@ pub fn item<'a>(run: &'a Value, source: &str, name: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no {name}: {run}"))
 }
 
-/// Every file below a folder, by its path from there, with its size.
+/// Every file below a directory, by its path from there, with its size.
 pub fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
@@ -292,7 +292,7 @@ pub fn files(folder: &Path) -> Vec<(PathBuf, u64)> {
     found
 }
 
-/// Files that an interrupted write left behind.
+/// Files of interrupted writes.
 pub fn temporary_files(repo: &Path) -> Vec<PathBuf> {
     let all = files(repo).into_iter().map(|(path, _)| path);
     all.filter(|path| path.to_string_lossy().contains("-tmp-")).collect()

@@ -1,4 +1,4 @@
-//! Child processes of tests: servers that cannot outlive them, commands that cannot hang, whom servers run as.
+//! Child processes of tests: servers that cannot outlive them, commands that cannot hang, the users of servers.
 
 use std::{
     fs,
@@ -18,7 +18,7 @@ use rustix::process::{Signal, geteuid, getpid, getppid, kill_process, set_parent
 /// A user and a group by number.
 pub type Owner = (u32, u32);
 
-/// Whom a server runs as: PostgreSQL refuses to run as root, so there it is `postgres`, else `nobody`.
+/// The user of a server: PostgreSQL refuses to run as root, so for a test as root it is `postgres`, else `nobody`.
 /// `None` if the test itself runs as a normal user.
 pub fn unprivileged() -> Option<Owner> {
     if !geteuid().is_root() {
@@ -33,7 +33,7 @@ pub fn unprivileged() -> Option<Owner> {
     Some(find("postgres").or_else(|| find("nobody")).expect("a user postgres or nobody in /etc/passwd"))
 }
 
-/// Makes the command run as [`unprivileged`] does, in a folder such a user may stand in.
+/// Makes the command run as the user of [`unprivileged`], in a directory that this user may access.
 pub fn as_unprivileged(command: &mut Command) -> &mut Command {
     if let Some((uid, gid)) = unprivileged() {
         command.uid(uid).gid(gid);
@@ -43,7 +43,7 @@ pub fn as_unprivileged(command: &mut Command) -> &mut Command {
 
 type Job = (Command, Sender<io::Result<Child>>);
 
-/// Starts a server that is told to quit when this test process ends, however it ends.
+/// Starts a server that gets a signal to quit when this test process ends, for any reason.
 ///
 /// The kernel's parent-death signal does it even after SIGKILL, where no `Drop` and no handler runs, and without
 /// a watchdog process that could itself be left behind. It is bound to the *thread* that started the child, and
@@ -56,7 +56,7 @@ pub fn spawn_bound(mut command: Command, signal: Signal) -> io::Result<Child> {
     unsafe {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(signal))?;
-            // The parent may have ended before the line above: then nobody would send the signal.
+            // The parent may have ended before the line above: then the signal would never be sent.
             if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         });
     }
@@ -75,7 +75,7 @@ pub fn spawn_bound(mut command: Command, signal: Signal) -> io::Result<Child> {
     result.recv().expect("the starting thread answers")
 }
 
-/// Runs a command to its end with this on its stdin, and takes its output.
+/// Runs a command with this stdin, and returns its output.
 ///
 /// # Panics
 /// If it cannot be started or has not ended after `limit`; it is killed then.
@@ -86,7 +86,7 @@ pub fn run(command: &mut Command, stdin: &[u8], limit: Duration) -> Output {
     let pid = rustix::process::Pid::from_child(&child);
     let mut input = child.stdin.take().unwrap();
     let stdin = stdin.to_vec();
-    // A child that ends without reading its input is no concern of the writer: the exit status tells.
+    // A child that ends without reading its input is not a write error: its exit status counts.
     thread::spawn(move || input.write_all(&stdin).ok());
     let (done, ended) = mpsc::channel();
     thread::spawn(move || done.send(child.wait_with_output()).ok());

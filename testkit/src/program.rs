@@ -22,7 +22,7 @@ use crate::{MongoServer, MyServer, PgServer, process::run};
 /// started without either is in the directory `deps` beside the program.
 ///
 /// # Panics
-/// If it is not there.
+/// If it does not exist.
 pub fn bin() -> PathBuf {
     let told = ["NEXTEST_BIN_EXE_tik-backup", "CARGO_BIN_EXE_tik-backup"].into_iter().find_map(env::var_os);
     let path = told.map(PathBuf::from).unwrap_or_else(|| {
@@ -34,7 +34,7 @@ pub fn bin() -> PathBuf {
     path
 }
 
-/// A run of the program to be.
+/// A prepared run of the program.
 #[derive(Debug)]
 pub struct Cmd {
     command: Command,
@@ -43,7 +43,7 @@ pub struct Cmd {
 }
 
 impl Cmd {
-    /// Without a configuration, and without the environment variables that could bring one in.
+    /// Without a configuration, and without the environment variables that could set one.
     pub fn new() -> Self {
         let mut command = Command::new(bin());
         let ours = |name: &str| {
@@ -75,7 +75,7 @@ impl Cmd {
         self
     }
 
-    /// The folder in which it runs.
+    /// The directory in which it runs.
     #[must_use]
     pub fn in_folder(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
@@ -89,7 +89,7 @@ impl Cmd {
         self
     }
 
-    /// What it reads from stdin; nothing unless set.
+    /// Its stdin; empty unless set.
     #[must_use]
     pub fn stdin(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.stdin = input.into();
@@ -126,11 +126,11 @@ impl Default for Cmd {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     command: String,
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
     /// Its results.
     pub stdout: String,
@@ -173,7 +173,7 @@ impl Ran {
     }
 }
 
-/// Writes a configuration into a folder of its own.
+/// Writes a configuration into a directory of its own.
 #[derive(Debug)]
 pub struct ConfigBuilder {
     dir: TempDir,
@@ -265,7 +265,7 @@ impl ConfigBuilder {
     pub fn build(self) -> Config {
         let config = Config { dir: self.dir };
         write_secret(&config.password_file(), &self.password);
-        // What a test takes away for good is not to be waited for.
+        // A storage that a test removes permanently is not waited for.
         let hasty = if self.repository.contains("retry_for") { "" } else { "retry_for = \"1s\"\n" };
         let text = format!(
             "state_dir = {}\n{}\n[repository]\nlocation = {}\npassword_file = {}\n{hasty}{}{}",
@@ -287,14 +287,14 @@ impl Default for ConfigBuilder {
     }
 }
 
-/// A configuration on disk, removed with all that belongs to it when dropped.
+/// A configuration on disk, removed with all its files when dropped.
 #[derive(Debug)]
 pub struct Config {
     dir: TempDir,
 }
 
 impl Config {
-    /// The folder that holds everything below.
+    /// The directory that holds everything below.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -314,7 +314,7 @@ impl Config {
         self.dir.path().join("repository-password")
     }
 
-    /// The state folder, which may not exist yet.
+    /// The state directory, which may not exist yet.
     pub fn state_dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }

@@ -1,4 +1,4 @@
-//! An HTTP server that remembers what it was sent and fails as it is told.
+//! An HTTP server that records requests and can simulate failures.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-/// How it answers.
+/// The kind of its answers.
 #[derive(Debug, Clone)]
 pub enum Mode {
     /// With this status, these header lines and this body.
@@ -30,7 +30,7 @@ impl Mode {
     }
 }
 
-/// What it was sent.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub path: String,
@@ -66,7 +66,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// One that takes everything.
+    /// A server that accepts everything.
     pub fn start() -> Self {
         let mut receiver = Self { port: 0, shared: Arc::default(), thread: None };
         receiver.up();
@@ -105,22 +105,22 @@ impl Receiver {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Answers so from now on.
+    /// Sets the kind of all following answers.
     pub fn answer(&self, mode: Mode) {
         *self.shared.mode.lock().unwrap() = Some(mode);
     }
 
-    /// Answers the next requests so.
+    /// Sets the kind of the next answers.
     pub fn answer_next(&self, modes: impl IntoIterator<Item = Mode>) {
         self.shared.next.lock().unwrap().extend(modes);
     }
 
-    /// Everything it was sent so far.
+    /// All requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// What it was sent since the last time this was asked.
+    /// The requests since the last call.
     pub fn take(&self) -> Vec<Request> {
         std::mem::take(&mut *self.shared.requests.lock().unwrap())
     }
@@ -161,7 +161,7 @@ fn serve(stream: TcpStream, shared: &Shared) {
 }
 
 fn answer(mut stream: TcpStream, mode: &Mode, shared: &Shared) {
-    // Who asked may have gone: that is for the test to notice.
+    // The client may have gone, which the test detects.
     match mode {
         Mode::Answer(status, headers, body) => {
             let _ = write!(

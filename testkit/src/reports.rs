@@ -1,4 +1,4 @@
-//! Short ways to run the program on a source and to look at what it made, for the kinds that are not PostgreSQL.
+//! Helpers to run the program on a source and to read its results, for kinds other than PostgreSQL.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ pub fn edit(config: &Config, from: &str, to: &str) {
     std::fs::write(config.path(), text.replace(from, to)).unwrap();
 }
 
-/// `backup --json` of everything, or of what is named.
+/// `backup --json` of everything, or of the named items.
 pub fn try_backup(config: &Config, what: &[&str]) -> Ran {
     Cmd::with(config).args(["--json", "backup"]).args(what).run()
 }
@@ -32,7 +32,7 @@ pub fn backup(config: &Config) -> Value {
     try_backup(config, &[]).ok().json()
 }
 
-/// Everything that is stored is proven to restore.
+/// Everything stored is proven to restore.
 #[track_caller]
 pub fn assert_proven(config: &Config) {
     let report = Cmd::with(config).args(["--json", "drill", "--all"]).run().ok().json();
@@ -77,7 +77,7 @@ pub fn try_restore(config: &Config, name: &str, options: &[&str]) -> Ran {
     Cmd::with(config).args(["--json", "restore"]).arg(name).args(options).run()
 }
 
-/// What the report of a restore that must succeed says of the database.
+/// The database's entry in the report of a restore that must succeed.
 #[track_caller]
 pub fn restore(config: &Config, name: &str, options: &[&str]) -> Value {
     try_restore(config, name, options).ok().json()["database"].clone()
@@ -91,7 +91,7 @@ pub fn manifest_of(config: &Config, name: &str, at: &str) -> Value {
     serde_json::from_slice(&std::fs::read(folder.path().join("manifest.json")).unwrap()).unwrap()
 }
 
-/// The items that `discover` lists as protected, as excluded (with the rule), and what it says failed.
+/// The items that `discover` lists as protected and as excluded (with the rule), and its failures.
 pub struct Found {
     pub items: Vec<String>,
     pub excluded: Vec<(String, String)>,
@@ -113,7 +113,7 @@ pub fn discover(config: &Config, code: i32) -> Found {
     }
 }
 
-/// All files below a folder.
+/// All files below a directory.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
@@ -126,7 +126,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Bytes of the files below a folder.
+/// Bytes of the files below a directory.
 pub fn usage(folder: &Path) -> u64 {
     files_below(folder).iter().map(|file| file.metadata().unwrap().len()).sum()
 }

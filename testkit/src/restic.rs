@@ -1,4 +1,4 @@
-//! Stock restic, old and new: the witness that repositories are what they claim to be.
+//! Stock restic, old and new: an independent check of repositories.
 
 use std::{
     env,
@@ -37,13 +37,13 @@ impl Restic {
         Some(Self { program: tool.path()?, home: tempfile::tempdir().unwrap() })
     }
 
-    /// What `restic version` says.
+    /// The output of `restic version`.
     pub fn version(&self) -> String {
         let output = run(Command::new(&self.program).arg("version"), b"", Duration::from_secs(60));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Runs it on a repository with this on its stdin, and returns whatever comes of it.
+    /// Runs it on a repository with this stdin, and returns the result.
     fn run_with(&self, repo: &Path, password_file: &Path, args: &[&str], stdin: &[u8]) -> Output {
         let mut command = Command::new(&self.program);
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("RESTIC_")) {
@@ -117,7 +117,7 @@ impl Restic {
         self.ok(repo, password_file, &["dump", snapshot, path])
     }
 
-    /// Restores a snapshot into a folder and has restic read back what it wrote.
+    /// Restores a snapshot into a directory and has restic read back what it wrote.
     pub fn restore_verify(&self, repo: &Path, password_file: &Path, snapshot: &str, target: &Path) {
         let target = target.to_str().expect("a path in UTF-8");
         self.ok(repo, password_file, &["restore", snapshot, "--target", target, "--verify"]);

@@ -1,4 +1,4 @@
-//! Programs that run while the test does something else, and how to wait for what they do.
+//! Programs that run in the background of a test, and functions to wait for them.
 
 use std::{
     fs::{self, File},
@@ -11,10 +11,10 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 ///
 /// # Panics
-/// After two minutes: a bound for a broken program, not a measure of a sound one.
+/// After two minutes. This is a limit for a broken program and not an expected time.
 #[track_caller]
 pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
@@ -67,7 +67,7 @@ impl Running {
         String::from_utf8_lossy(&fs::read(self.output.path().join(name)).unwrap()).into_owned()
     }
 
-    /// What it has written to stderr so far.
+    /// Its stderr so far.
     pub fn stderr(&self) -> String {
         self.text("err")
     }
@@ -102,7 +102,7 @@ impl Running {
         Ended { status: self.child.wait().unwrap(), stdout: self.text("out"), stderr: self.text("err") }
     }
 
-    /// Kills it with SIGKILL, reaps it, and tells how it ended.
+    /// Kills it with SIGKILL, reaps it, and returns its exit status.
     pub fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         Ended { status: self.child.wait().unwrap(), stdout: self.text("out"), stderr: self.text("err") }
@@ -117,13 +117,13 @@ impl Drop for Running {
     }
 }
 
-/// Whether a process is there. One that has ended and that nobody has reaped yet is not.
+/// Whether a process is running. A zombie is not.
 pub fn lives(pid: &str) -> bool {
     let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
-/// Processes whose command line names something below this folder.
+/// Processes whose command line names something below this directory.
 pub fn processes_naming(folder: &Path) -> Vec<String> {
     let needle = folder.display().to_string();
     let pids = fs::read_dir("/proc")
@@ -171,13 +171,13 @@ impl Hold {
         });
     }
 
-    /// Lets the script go on.
+    /// Lets the script continue.
     #[track_caller]
     pub fn release(&self) {
         wait_until("the script reads the fifo", || self.release_if_there());
     }
 
-    /// Lets the script go on if it is waiting; tells whether it was.
+    /// Lets the script continue if it is waiting; returns whether it was.
     pub fn release_if_there(&self) -> bool {
         use rustix::fs::{Mode, OFlags};
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

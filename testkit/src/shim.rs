@@ -44,7 +44,7 @@ impl Shim {
             .env("SHIM_LOG", self.log())
     }
 
-    /// What was hit in the last run.
+    /// The calls that were changed in the last run.
     pub fn hits(&self) -> Vec<String> {
         fs::read_to_string(self.log()).unwrap_or_default().lines().map(str::to_owned).collect()
     }
@@ -65,8 +65,8 @@ pub fn flip(call: &str, place: &str) -> String {
     format!("{call} {place} flip 0 -1 0")
 }
 
-/// The process is killed at the call after `calls` others that sync a file or a folder: what is to be stored is in a
-/// temporary file then, or has just got its name.
+/// The process is killed at the call after `calls` others that sync a file or a directory: the data is in a temporary file
+/// then, or the file has just got its name.
 pub fn kill_after(calls: u32) -> String {
     format!("sync * kill {calls} 1 0")
 }

@@ -11,7 +11,7 @@ use crate::{
     receiver::{Receiver, Request},
 };
 
-/// Planted where secrets stand; must never come out again.
+/// A value for secrets; it must never be printed.
 pub const HOOK_SECRET: &str = "T0KEN-hook-5ecret";
 
 pub struct Site {
@@ -20,7 +20,7 @@ pub struct Site {
     pub receiver: Receiver,
 }
 
-/// What a test adds to the configuration.
+/// Additions of a test to the configuration.
 #[derive(Default, Clone, Copy)]
 pub struct More<'a> {
     /// Lines of the source.
@@ -34,7 +34,7 @@ pub struct More<'a> {
 }
 
 impl Site {
-    /// The source `pg` with these databases, each with 1,000 rows in `t`, every day at two; its repository is there.
+    /// The source `pg` with these databases, each with 1,000 rows in `t`, every day at two; its repository exists.
     /// `None`, with a visible skip, if a tool is missing.
     pub fn new(databases: &[&str], more: More<'_>) -> Option<Self> {
         if !Tool::Pg15.or_skip() || !Tool::Faketime.or_skip() {
@@ -98,12 +98,12 @@ impl Site {
         listed.json()["snapshots"].as_array().unwrap().iter().map(ids).collect()
     }
 
-    /// Takes the account that backs up the right to connect to a database.
+    /// Revokes the backup account's right to connect to a database.
     pub fn forbid(&self, database: &str) {
         self.server.psql("postgres", &format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC", quote(database)));
     }
 
-    /// Gives it back.
+    /// Grants it again.
     pub fn allow(&self, database: &str) {
         self.server.psql("postgres", &format!("GRANT CONNECT ON DATABASE {} TO PUBLIC", quote(database)));
     }
@@ -121,7 +121,7 @@ pub fn at(cmd: Cmd, moment: &str) -> Cmd {
         .env("TZ", "UTC")
 }
 
-/// Makes a table of so many rows.
+/// Creates a table with this number of rows.
 pub fn fill(server: &PgServer, database: &str, table: &str, rows: u64) {
     server.psql(
         database,

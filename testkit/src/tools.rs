@@ -4,12 +4,12 @@ use std::{env, fs::OpenOptions, io::Write, path::PathBuf, thread};
 
 use crate::process::{Owner, unprivileged};
 
-/// A program, or a folder of programs, that `scripts/test` installs.
+/// A program, or a directory of programs, that `scripts/test` installs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tool {
-    /// The folder of PostgreSQL 15's programs, server included.
+    /// The directory of PostgreSQL 15's programs, server included.
     Pg15,
-    /// The folder of PostgreSQL 18's programs, server included.
+    /// The directory of PostgreSQL 18's programs, server included.
     Pg18,
     /// The oldest restic that must read our repositories.
     Restic,
@@ -17,33 +17,33 @@ pub enum Tool {
     ResticNew,
     /// The `openssl` program, for certificates.
     Openssl,
-    /// MariaDB's server program; its clients are in the folder `bin` beside its own.
+    /// MariaDB's server program; its clients are in the directory `bin` beside its own.
     Mariadb,
-    /// The folder of MySQL 9.7's programs, server included.
+    /// The directory of MySQL 9.7's programs, server included.
     Mysql97,
-    /// MongoDB's own server if it is there, otherwise one that speaks its protocol.
+    /// MongoDB's own server if it is installed, otherwise one that speaks its protocol.
     Mongo,
-    /// The server that speaks MongoDB's protocol, whatever else is there.
+    /// The server that speaks MongoDB's protocol, even if MongoDB's own is installed.
     MongoCompatible,
     /// MongoDB's own server, `mongod` of any version. Nothing installs it, not even in CI.
     Mongod,
     /// The router of MongoDB's sharded clusters, `mongos`. Nothing installs it either.
     Mongos,
-    /// The folder in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
+    /// The directory in whose `node_modules` Azurite lies, an emulator of Azure's blob service.
     Azurite,
     /// A Python with Microsoft's own clients of Azure.
     AzurePython,
-    /// The library that gives a program another clock.
+    /// The library that sets a program's clock.
     Faketime,
     /// Prometheus' checker of metrics.
     Promtool,
-    /// Starts throwaway machines with a systemd of their own.
+    /// Starts containers with a systemd of their own.
     Nspawn,
     /// Evaluates Nix files.
     Nix,
     /// The Debian package of the program. Asking for its path makes it, with cargo-deb.
     Package,
-    /// The folder in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
+    /// The directory in whose `node_modules` lie playwright-core and axe-core; Chromium is the system's.
     Browser,
     /// Tries an interface against its description.
     Schemathesis,
@@ -57,7 +57,7 @@ pub enum Tool {
     Partman,
     /// A connection pooler for PostgreSQL.
     Pgbouncer,
-    /// A Linux kernel that is a program.
+    /// A user-mode Linux kernel.
     Uml,
     /// A server of the SMB protocol.
     Samba,
@@ -65,14 +65,14 @@ pub enum Tool {
     CifsUtils,
     /// Loads modules into a kernel.
     Kmod,
-    /// Mounts a folder over SSH.
+    /// Mounts a directory over SSH.
     Sshfs,
-    /// The folder of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
+    /// The directory of MongoDB's own `mongodump` and `mongorestore`. Nothing installs them, not even in CI.
     MongoTools,
 }
 
 impl Tool {
-    /// What a person calls it.
+    /// Its name in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pg15 => "PostgreSQL 15",
@@ -109,7 +109,7 @@ impl Tool {
         }
     }
 
-    /// The environment variable that `scripts/lib.sh` sets, the place below the tools folder, the system's place.
+    /// The environment variable that `scripts/lib.sh` sets, the place below the tools directory, the system's place.
     fn places(self) -> (&'static str, Option<&'static str>, Option<&'static str>) {
         match self {
             Self::Pg15 => ("TIK_BACKUP_TEST_PG15", None, Some("/usr/lib/postgresql/15/bin")),
@@ -159,7 +159,7 @@ impl Tool {
         }
     }
 
-    /// Where it is, if it is there.
+    /// Its path, if it is installed.
     pub fn path(self) -> Option<PathBuf> {
         if self == Self::Mongo
             && let Some(real) = Self::Mongod.path()
@@ -186,7 +186,7 @@ impl Tool {
         below_tools.chain(system.map(PathBuf::from)).chain(in_path).find(|path| path.exists())
     }
 
-    /// Whether it is there; if not, says that the test is skipped.
+    /// Whether it is installed; if not, reports that the test is skipped.
     ///
     /// # Panics
     /// If it is missing and CI promises that it is installed.
@@ -207,7 +207,7 @@ impl Tool {
     }
 }
 
-/// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user whom root's home is closed to.
+/// Where `scripts/lib.sh` keeps tools: root's differs, because servers run as a user who cannot access root's home.
 pub(crate) fn tools_dirs() -> impl Iterator<Item = PathBuf> {
     let chosen = env::var_os("TIK_BACKUP_TOOLS").map(PathBuf::from);
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tik-backup-tools"));
@@ -219,12 +219,12 @@ pub fn in_ci() -> bool {
     env::var("CI").is_ok_and(|ci| ci == "true" || ci == "1")
 }
 
-/// Whether the figures that take long are wanted in full: `scripts/test --stress`.
+/// Whether long measurements are requested in full: `scripts/test --stress`.
 pub fn stress() -> bool {
     env::var_os("TIK_BACKUP_TEST_STRESS").is_some_and(|value| value == "1")
 }
 
-/// Whether the figures that take long are wanted; if not, says that the test, or the rest of it, is skipped.
+/// Whether long measurements are requested; if not, reports that the test, or the rest of it, is skipped.
 #[must_use]
 pub fn stress_or_skip() -> bool {
     if !stress() {
@@ -233,7 +233,7 @@ pub fn stress_or_skip() -> bool {
     stress()
 }
 
-/// The user that servers run as where the test is root; otherwise says that the test is skipped.
+/// The user that servers run as where the test is root; otherwise reports that the test is skipped.
 #[must_use]
 pub fn root_or_skip() -> Option<Owner> {
     let owner = unprivileged();
@@ -243,7 +243,7 @@ pub fn root_or_skip() -> Option<Owner> {
     owner
 }
 
-/// Says that this test is skipped for want of something, on stderr and in the list `scripts/test` shows at the
+/// Reports that this test is skipped because something is missing, on stderr and in the list `scripts/test` shows at the
 /// end: test runners hide what passing tests print.
 pub fn skip(needs: &str) {
     let test = env::var("NEXTEST_TEST_NAME")
@@ -258,7 +258,7 @@ pub fn skip(needs: &str) {
     }
 }
 
-/// Leaves the test, visibly, unless every given [`Tool`] is there: `skip_unless!(Tool::Pg15, Tool::Restic);`
+/// Leaves the test, visibly, unless every given [`Tool`] is installed: `skip_unless!(Tool::Pg15, Tool::Restic);`
 #[macro_export]
 macro_rules! skip_unless {
     ($($tool:expr),+ $(,)?) => {

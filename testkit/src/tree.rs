@@ -1,4 +1,4 @@
-//! A tree of files with everything that can be odd about files, and a full description of a tree to compare by.
+//! A file tree with all unusual kinds of files, and a full description of a tree for comparisons.
 
 use std::{
     collections::BTreeMap,
@@ -19,7 +19,7 @@ use rustix::fs::{
     mknodat, utimensat,
 };
 
-/// Names that programs get wrong.
+/// Names that programs often handle wrongly.
 pub fn odd_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
         &b"plain.txt"[..],
@@ -72,7 +72,7 @@ fn takes_xattrs(folder: &Path) -> bool {
         .is_ok_and(|()| rustix::fs::removexattr(folder, "user.probe").is_ok())
 }
 
-/// Builds the tree in a folder that is there and empty. What only root may make is there only if root runs this.
+/// Builds the tree in an existing empty directory. Entries that only root may create are created only if root runs this.
 pub fn build(root: &Path) {
     let names = root.join("names");
     fs::create_dir(&names).unwrap();
@@ -146,7 +146,7 @@ fn modes(dir: &Path) {
     fs::create_dir(dir).unwrap();
     let root = rustix::process::geteuid().is_root();
     for mode in [0, 0o400, 0o444, 0o600, 0o644, 0o755, 0o777, 0o4755, 0o2755, 0o6711, 0o1644, 0o7777] {
-        // Who is not root cannot read everything of his own, either.
+        // An ordinary user cannot read all of his own files.
         if root || mode & 0o400 != 0 {
             let file = dir.join(format!("file {mode:04o}"));
             fs::write(&file, format!("{mode:o}")).unwrap();
@@ -209,7 +209,7 @@ fn xattrs(dir: &Path) {
     set(&link, "trusted.of-a-link", b"only root").ok();
 }
 
-/// Everything below a folder, a folder before its content.
+/// Everything below a directory, a directory before its content.
 pub fn each(folder: &Path, see: &mut dyn FnMut(&Path)) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()).collect();
     entries.sort_by_key(|entry| entry.file_name());

@@ -19,19 +19,19 @@ pub const MAX_SIZE: usize = 8 << 20;
 const DEGREE: u32 = 53;
 /// Bytes that a fingerprint covers.
 const WINDOW: usize = 64;
-/// Lanes of the portable search: enough to hide the latency of the table look-ups, few enough for registers.
+/// Lanes of the portable search: enough to hide the latency of table lookups, few enough for registers.
 const LANES: usize = 4;
 /// Steps of a lane in one block of the portable search. A block is searched to its end even if it holds an
-/// early cut, but each lane first has to take in a window: this balances the two.
+/// early cut, but each lane first has to process a window: this balances the two.
 const LANE_STEPS: usize = 4096;
 
-/// Answer of [`Chunker::find_cut`].
+/// The result of [`Chunker::find_cut`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The chunk consists of the first so many bytes.
+    /// The length of the chunk.
     At(usize),
-    /// No cut within the data: call again with more bytes, passing the present length as `scanned`. At the end
-    /// of the stream all that remains is the last chunk.
+    /// No cut within the data: call again with more bytes and the present length as `scanned`. At the end of the
+    /// stream, the remaining data is the last chunk.
     NeedMore,
 }
 
@@ -43,12 +43,12 @@ pub struct Chunker {
     simd: Option<simd::Search>,
 }
 
-/// What the 256 values of a byte contribute to the fingerprint.
+/// The contributions of the 256 values of a byte to the fingerprint.
 #[derive(Debug)]
 struct Tables {
     /// Brings a fingerprint that was shifted left by a byte below x^53 again; the index is its topmost byte.
     modulo: [u64; 256],
-    /// Takes out the byte that leaves the window, after the shift.
+    /// Removes the byte that leaves the window, after the shift.
     out: [u64; 256],
 }
 
@@ -72,8 +72,8 @@ impl Chunker {
         })
     }
 
-    /// Looks for the next cut in `data`, which begins at the start of a chunk. `scanned` is how many bytes from
-    /// the start were already searched by earlier calls: 0 at first.
+    /// Looks for the next cut in `data`, which begins at the start of a chunk. `scanned` is the number of
+    /// bytes that earlier calls have searched: 0 at first.
     pub fn find_cut(&self, data: &[u8], scanned: usize) -> Cut {
         let end = data.len().min(MAX_SIZE);
         let from = scanned.max(MIN_SIZE - 1);
@@ -97,7 +97,7 @@ impl Chunker {
     }
 }
 
-/// Calls `search` for one block of at most `limit` bytes after the other until it finds something. The blocks are
+/// Calls `search` for consecutive blocks of at most `limit` bytes until it finds a cut. The blocks are
 /// about equally long, so that none is too short for the lanes.
 fn blocks(
     from: usize,

@@ -11,13 +11,13 @@ use super::{AVERAGE_SIZE, DEGREE, Tables, WINDOW, lane_starts};
 const LANES: usize = 64;
 /// Bytes of a fingerprint.
 const PLANES: usize = 7;
-/// What fills a fingerprint up to whole bytes.
+/// Bits that pad a fingerprint to whole bytes.
 const SHIFT: u32 = PLANES as u32 * 8 - DEGREE;
 /// Bits that are zero at a cut.
 const MASK: u64 = (AVERAGE_SIZE as u64 - 1) << SHIFT;
 /// Bytes searched at once; a cut among the first makes the rest of the block wasted work.
 pub(super) const BLOCK: usize = LANES * 960;
-/// Below so many bytes the portable search is faster.
+/// Below this number of bytes, the portable search is faster.
 pub(super) const WORTHWHILE: usize = 2048;
 
 /// 64 bytes of each lane: entry `i`, counted through, holds byte `i` of every lane.
@@ -35,7 +35,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Nothing if this processor lacks the instructions.
+    /// `None` if this processor lacks the instructions.
     pub(super) fn new(tables: &Tables) -> Option<Self> {
         let supported = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")

@@ -1,5 +1,5 @@
-//! The commit gate. A snapshot file is written only after the packs and the index that it needs are stored; items that
-//! end at about the same time are committed as a group, which makes tens of files of two hundred small databases.
+//! The commit gate. A snapshot file is written only after the packs and the index that it needs are stored. Items that end at
+//! about the same time are committed as a group, so that two hundred small databases make only tens of files.
 
 use std::{
     cell::OnceCell,
@@ -23,32 +23,32 @@ use crate::{
 
 /// A group is committed when its oldest item has waited this long, …
 const GROUP_WAIT: Duration = Duration::from_secs(20);
-/// … or when it has so many items.
+/// … or when it has this many items.
 const GROUP_SIZE: usize = 64;
-/// How often it is seen that an index is due, while nothing is to be committed.
+/// How often it is checked whether an index is due while there is nothing to commit.
 const TICK: Duration = Duration::from_secs(20);
 
-/// What a snapshot says of itself.
+/// Metadata of a snapshot.
 #[derive(Debug, Clone)]
 pub struct SnapshotMeta {
     /// Absolute path of the item in the snapshot, `/source/item`, already escaped.
     pub path: String,
-    /// Host name recorded.
+    /// Host name to record.
     pub host: String,
     /// Kind of the source, recorded as a tag.
     pub kind: String,
-    /// The moment of which the snapshot shows the data.
+    /// The time of the snapshot's data.
     pub time: Zoned,
 }
 
-/// A snapshot that is stored.
+/// A stored snapshot.
 #[derive(Debug, Clone)]
 pub struct Committed {
     /// Its id, 64 hex digits.
     pub snapshot: String,
     /// Bytes read from the source.
     pub bytes_read: u64,
-    /// Bytes added to the repository, compressed and sealed.
+    /// Bytes added to the repository, compressed and encrypted.
     pub bytes_added: u64,
 }
 
@@ -62,11 +62,11 @@ struct Pending {
 
 enum Message {
     Item(Box<Pending>),
-    /// Do not wait for more.
+    /// Commit now, without waiting for more items.
     Flush,
 }
 
-/// The thread that commits.
+/// The committing thread.
 pub(super) struct Committer {
     queue: Option<Sender<Message>>,
     thread: Option<JoinHandle<()>>,
@@ -91,15 +91,15 @@ impl Committer {
         }
     }
 
-    /// Commits what was handed over without waiting for more.
+    /// Commits the pending items without waiting for more.
     pub(super) fn flush(&self) {
         if let Some(queue) = &self.queue {
-            // If the thread is gone, the items it had were reported as failed.
+            // If the thread has ended, its items were reported as failed.
             let _ = queue.send(Message::Flush);
         }
     }
 
-    /// Commits what is left and waits for it.
+    /// Commits the remaining items and waits for the end.
     pub(super) fn finish(mut self) {
         self.end();
     }
@@ -107,7 +107,7 @@ impl Committer {
     fn end(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has left items without an outcome, which the run reports as failed.
+            // A panic there leaves items without an outcome, which the run reports as failed.
             let _ = thread.join();
         }
     }
@@ -133,7 +133,7 @@ impl Gate {
             let received = if group.is_empty() { queue.recv_timeout(TICK) } else { queue.recv_deadline(due) };
             let over = matches!(received, Err(RecvTimeoutError::Disconnected));
             if group.is_empty() && matches!(received, Err(RecvTimeoutError::Timeout)) {
-                // Items of many hours: should the run be killed, the next one finds what it stored.
+                // For items of many hours: if the run is killed, the next one finds the data that it stored.
                 if self.store.is_index_due() {
                     self.keep_for_the_next_run();
                 }
@@ -158,7 +158,7 @@ impl Gate {
         }
     }
 
-    /// What items have stored that got no snapshot is known to the next run only if the index lists it.
+    /// The data of items without a snapshot is known to the next run only if the index lists it.
     fn keep_for_the_next_run(&self) {
         if self.shared.failure().is_none()
             && let Err(error) = self.make_durable()
@@ -173,7 +173,7 @@ impl Gate {
         }
         let stored = self.shared.blobs.next();
         let present = self.make_durable().and_then(|()| self.shared.watch.look());
-        // Read at most once for all items in doubt.
+        // Read at most once for all uncertain items.
         let again = OnceCell::new();
         let lacks = |pending: &Pending| {
             let now = match &present {
@@ -187,7 +187,7 @@ impl Gate {
         };
         let group: Vec<_> = group.into_iter().map(|pending| (lacks(&pending), pending)).collect();
         let ready = present.map(|present| {
-            // Before anybody hears of it and tries again.
+            // Before the outcome is reported and the item is retried.
             if let Some(present) = present {
                 self.shared.known.forget_lost(present.into_known(), stored);
             }
@@ -204,13 +204,13 @@ impl Gate {
         }
     }
 
-    /// A prune elsewhere may have read the snapshots before one of this run was written, and removed packs after that.
+    /// A prune on another host may have read the snapshots before this run wrote one, and removed packs after that.
     fn remove_broken(&self) {
         let found = self.shared.watch.remove_broken();
         *self.shared.found.lock() = found;
     }
 
-    /// Stores everything that the items handed over so far need, and makes sure that it went where it should.
+    /// Stores all data of the pending items, and checks that the storage is still the same one.
     fn make_durable(&self) -> Result<()> {
         self.shared.flush_packs()?;
         self.store.flush_index()?;
@@ -224,7 +224,7 @@ impl Gate {
         let snapshot = snapshot_file(tree, meta);
         let json = serde_json::to_vec(&snapshot)
             .map_err(|e| Error::failed("cannot write the snapshot").because(&e))?;
-        let id = self.store.write_sealed(FileType::Snapshot, &json)?;
+        let id = self.store.write_encrypted(FileType::Snapshot, &json)?;
         self.shared.watch.committed(id, tree.root);
         tracing::debug!(snapshot = &id.to_hex().as_str()[..8], item = meta.path, "a snapshot is stored");
         Ok(Committed {

@@ -1,5 +1,4 @@
-//! Trees written byte for byte as restic writes them: it takes a tree that it would write otherwise for one that needs
-//! repair.
+//! Writes trees byte for byte as restic does: restic considers a tree that it would write differently as needing repair.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -61,7 +60,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
     *number == T::default()
 }
 
-/// What stands before the nodes of a tree, …
+/// The text before the nodes of a tree, …
 pub(super) const START: &str = "{\"nodes\":[";
 /// … between two of them, …
 pub(super) const BETWEEN: &str = ",";
@@ -107,7 +106,7 @@ pub(super) fn append_node(node: &Node, xattrs: &[(String, Vec<u8>)], out: &mut V
     let json = serde_json::to_string(&go).map_err(|e| Error::failed("cannot write a tree").because(&e))?;
     let mut plain = 0;
     for (at, c) in json.char_indices() {
-        // Go escapes these in every string; outside of strings they do not occur.
+        // Go escapes these in every string; they do not occur outside of strings.
         if matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}') {
             out.extend_from_slice(&json.as_bytes()[plain..at]);
             out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes());
@@ -118,7 +117,7 @@ pub(super) fn append_node(node: &Node, xattrs: &[(String, Vec<u8>)], out: &mut V
     Ok(())
 }
 
-/// A time as Go writes it: UTC, with as many decimals as it needs.
+/// A time in Go's format: UTC, with as many decimals as needed.
 fn time(time: Option<Timestamp>) -> String {
     time.unwrap_or_default().to_string()
 }

@@ -1,50 +1,25 @@
-//! One item on its way into the repository: its files are cut into chunks and handed to the workers.
+//! Writes one item: its files are cut into chunks, which workers store.
 
-use std::{
-    io::{self, Read},
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{io::{self, Read}, path::Path, sync::{Arc, atomic::{AtomicU64, Ordering}}};
 
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use rustic_core::{DataId, repofile::BlobType};
 
-use super::{
-    Shared, SnapshotMeta,
-    kept::{Content, Kept},
-    tree::{ItemTree, TreeBuilder, Written},
-    worker::{BlobWriter, FileJobs, Job},
-};
-use crate::{
-    error::{Error, Result},
-    output,
-    repository::{
-        chunker::{Cut, MAX_SIZE, MIN_SIZE},
-        previous::PreviousItem,
-        seal::{Hash, Hasher},
-    },
-    stream::{
-        files::{Attributes, Files, Special},
-        sink::{Mark, Previous, Sink, Stored},
-        sparse::{Dense, SparseRead},
-    },
-};
+use crate::{error::{Error, Result}, output, repository::{chunker::{Cut, MAX_SIZE, MIN_SIZE}, crypto::{Hash, Hasher}, previous::PreviousItem}, stream::{files::{Attributes, Files, Special}, sink::{Mark, Previous, Sink, Stored}, sparse::{Dense, SparseRead}}};
+use super::{Shared, SnapshotMeta, kept::{Content, Kept}, tree::{ItemTree, TreeBuilder, Written}, worker::{BlobWriter, FileJobs, Job}};
 
-/// A read asks for so many bytes: enough to make system calls cheap, little enough to stay in the processor's cache
-/// until the tap and the chunker have looked at it.
+/// The size of a read: large enough to make system calls cheap, small enough to stay in the CPU's cache until the tap and
+/// the chunker have read it.
 const READ_SIZE: usize = 256 * 1024;
-/// Buffers that grew beyond this for an unusually long chunk are given back to the system.
+/// Buffers that grew beyond this size for an unusually long chunk are freed.
 const KEEP_CAPACITY: usize = 4 * 1024 * 1024;
-/// A file with holes may have so many chunks: as many as 8 TiB of zeros make, and a few more. Their ids are held in memory, and
-/// a hole of any length costs nothing to make.
+/// The maximum number of chunks of a file with holes: slightly more than 8 TiB of zeros have. Their ids are held in memory, and
+/// a hole of any length is easily created.
 const MOST_CHUNKS: u64 = (8 << 40) / MIN_SIZE as u64 + 1024;
 
-/// Bytes of a chunk. The vector behind it stays initialised, so that a buffer that is used again costs nothing.
+/// Bytes of a chunk. The vector stays initialised, so that reusing a buffer costs nothing.
 #[derive(Default)]
 pub(super) struct ChunkBuffer {
     bytes: Vec<u8>,
@@ -92,14 +67,14 @@ impl ChunkBuffer {
         }
     }
 
-    /// Splits off what lies behind `at` into `next`.
+    /// Moves the bytes after `at` into `next`.
     fn split_into(&mut self, at: usize, next: &mut Self) {
         next.push(&self.bytes[at..self.filled]);
         self.filled = at;
     }
 }
 
-/// Takes the streams of one item.
+/// Stores the streams of one item.
 pub struct ItemWriter<'p> {
     shared: Arc<Shared>,
     jobs: Sender<Job>,
@@ -133,12 +108,12 @@ impl<'p> ItemWriter<'p> {
         }
     }
 
-    /// Why the item's newest snapshot could not be read, if it was asked for and could not.
+    /// Why the item's newest snapshot could not be read, if reading it failed.
     pub fn previous_problem(&self) -> Option<String> {
         self.previous.as_ref().and_then(PreviousItem::problem)
     }
 
-    /// Whether what this attempt stores is written down for the next one, should it end without a snapshot.
+    /// Whether a journal of the stored contents is kept for the next attempt, in case this one ends without a snapshot.
     pub fn is_kept(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| !kept.is_closed())
     }
@@ -147,7 +122,7 @@ impl<'p> ItemWriter<'p> {
         self.files.lock()
     }
 
-    /// Counts the bytes read from the source so far; for progress.
+    /// Counter of the bytes read from the source so far, for progress bars.
     pub fn bytes_read(&self) -> Arc<AtomicU64> {
         self.read.clone()
     }
@@ -163,14 +138,14 @@ impl<'p> ItemWriter<'p> {
         let mut cutter =
             Cutter { item: self, file, sent: 0, chunk, scanned: 0, total: 0, repeats, repeated: 0 };
         let streamed = cutter.read_all(reader);
-        // Even after an error the workers must be done with the chunks: their buffers are counted.
+        // Even after an error, wait until the workers have finished the chunks: the number of buffers is limited.
         let ids = cutter.file.wait(cutter.sent);
         streamed?;
         self.shared.check()?;
         Ok((cutter.all(ids), cutter.total))
     }
 
-    /// Takes in a file whose content a snapshot has, if the repository still has all of it.
+    /// Adds a file with the content of a snapshot, if the repository still has all of it.
     fn take_stored(
         &self,
         path: &Path,
@@ -185,7 +160,7 @@ impl<'p> ItemWriter<'p> {
         self.file(path, attributes, bytes, content, true).map(Some)
     }
 
-    /// Takes in a file whose chunks are stored.
+    /// Adds a file whose chunks are stored.
     fn file(
         &self,
         path: &Path,
@@ -229,9 +204,9 @@ struct Cutter<'a, 'p> {
     chunk: ChunkBuffer,
     scanned: usize,
     total: u64,
-    /// Chunks that were sent once and follow each other more often: which, and how many times more.
+    /// Repeated chunks that were sent once: which, and how many times more they follow.
     repeats: Vec<(usize, u64)>,
-    /// How many more these are together.
+    /// The total number of these repetitions.
     repeated: u64,
 }
 
@@ -250,7 +225,7 @@ impl Cutter<'_, '_> {
                     self.chunk = last;
                     return self.send_chunk(ChunkBuffer::default());
                 }
-                // A full queue of spare buffers means that this one is not needed any more.
+                // If the queue of spare buffers is full, this one is no longer needed.
                 let _ = self.item.buffers.0.try_send(last.emptied());
                 return Ok(());
             }
@@ -265,8 +240,8 @@ impl Cutter<'_, '_> {
         }
     }
 
-    /// Goes over the chunks that consist of the zeros of a hole alone, without reading them. The fingerprint of zeros is 0,
-    /// which always permits a cut: they end at the smallest length. False if there is no such chunk.
+    /// Adds the chunks that are entirely in a hole, without reading them. The fingerprint of zeros is 0, which always permits a
+    /// cut, so they have the smallest size. False if there is no such chunk.
     fn skip(&mut self, hole: u64, reader: &mut dyn SparseRead) -> Result<bool> {
         let begun = self.chunk.filled();
         let chunks = (begun.len() as u64).saturating_add(hole) / MIN_SIZE as u64;
@@ -279,7 +254,7 @@ impl Cutter<'_, '_> {
                 "a file with holes is {} long or longer",
                 output::size(length)
             ))
-            .hint("leave it out: a snapshot takes no more than 8 TiB of one"));
+            .hint("exclude it: a snapshot can hold at most 8 TiB of a file with holes"));
         }
         let bytes = chunks * MIN_SIZE as u64 - begun.len() as u64;
         reader.skip(bytes).map_err(|error| Error::from_io("cannot read the stream", error))?;
@@ -293,7 +268,7 @@ impl Cutter<'_, '_> {
         Ok(true)
     }
 
-    /// The ids of all chunks, of those that were sent.
+    /// The ids of all chunks, from the ids of those that were sent.
     fn all(&self, sent: Vec<Hash>) -> Vec<Hash> {
         if self.repeats.is_empty() {
             return sent;
@@ -347,7 +322,7 @@ impl Sink for ItemWriter<'_> {
         self.file(path, attributes, bytes, content, false)
     }
 
-    fn take_kept(
+    fn reuse_kept(
         &self,
         path: &Path,
         attributes: &Attributes,
@@ -357,7 +332,7 @@ impl Sink for ItemWriter<'_> {
         let kept = self.kept.as_ref().and_then(|kept| kept.get(key, bytes));
         let Some(Content { md5, bytes, chunks }) = kept else { return Ok(None) };
         self.shared.check()?;
-        // What an earlier attempt of this run has stored is waited for before anything is committed.
+        // Chunks that an earlier attempt of this run is storing are waited for before anything is committed.
         if !chunks.iter().all(|id| self.shared.known.is_claimed(BlobType::Data, id)) {
             return Ok(None);
         }
@@ -392,7 +367,7 @@ impl Sink for ItemWriter<'_> {
         Ok(self.previous.as_ref().and_then(|previous| previous.file(path)))
     }
 
-    fn take_over(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
         let found = self.previous.as_ref().and_then(|previous| previous.content(path));
         self.take_stored(path, attributes, found)
     }
@@ -402,7 +377,7 @@ impl Sink for ItemWriter<'_> {
         previous.earlier()?.iter().enumerate().try_for_each(|(number, files)| visit(number, files))
     }
 
-    fn take_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse_earlier(&self, number: usize, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
         let Some(previous) = &self.previous else { return Ok(None) };
         let found = previous.earlier_content(number, path)?;
         self.take_stored(path, attributes, found)

@@ -1,9 +1,8 @@
-//! What attempts that ended without a snapshot have stored, so that the next attempt need not fetch it again: for each
-//! file the mark that its source gave it and the chunks of its content. It is a file of this machine and not a snapshot, which
-//! could be taken for a backup. It refers to packs by nothing but the ids of their blobs; what the repository no longer has
-//! is fetched again.
+//! The journal of contents stored by attempts without a snapshot, so that the next attempt need not download them again: for
+//! each file, the mark of its source and the chunks of its content. It is a file of this machine and not a snapshot, which could
+//! be taken for a backup. It refers to blobs by their ids; contents that the repository no longer has are downloaded again.
 //!
-//! The file is text. After the first line, each line is one content: key, MD5, length, and the ids of the chunks.
+//! The file is text. Each line after the first is one content: key, MD5, length, and the ids of the chunks.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -19,17 +18,17 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
     fs::owner,
-    repository::{seal::Hash, snapshot::id_bytes},
+    repository::{crypto::Hash, snapshot::id_bytes},
     stream::sink::Mark,
 };
 
-/// Folder of these files below the state directory.
+/// The directory of these files in the state directory.
 const FOLDER: &str = "unfinished";
-/// The first line: what it is, and the version of its form.
+/// The first line, with the version of the format.
 const HEADER: &str = "tik-backup unfinished 1\n";
-/// A file that nothing was added to for so long is of no use any more: prune may have removed what it refers to.
+/// A file to which nothing was added for this time is obsolete: prune may have removed its blobs.
 const USEFUL: Duration = Duration::from_secs(30 * 86_400);
-/// The most that the file of one item takes on the disk of the state directory, in bytes: contents of about 10 TiB.
+/// The maximum size of the file of one item, in bytes: enough for contents of about 10 TiB.
 const LARGEST: u64 = 512 << 20;
 
 /// A content that an earlier attempt stored.
@@ -39,28 +38,28 @@ pub(super) struct Content {
     pub(super) chunks: Vec<Hash>,
 }
 
-/// What is kept of one item.
+/// The journal of one item.
 pub(super) struct Kept {
     path: PathBuf,
-    /// Key and place of each content that was there when this attempt began, sorted.
+    /// Key and position of each content from earlier attempts, sorted.
     earlier: Vec<(u128, u64)>,
     file: File,
     journal: Mutex<Journal>,
 }
 
-/// The end of the file, which this attempt writes.
+/// The end of the file, to which this attempt appends.
 struct Journal {
-    /// Not buffered: a run may be killed, and prune looks for what is kept.
+    /// Not buffered: a run may be killed, and prune reads the file.
     out: File,
     /// Bytes of the file.
     length: u64,
-    /// Nothing is added any more: it could not be written, or the file is large enough.
+    /// Nothing more is added: writing failed, or the file has reached its maximum size.
     closed: bool,
 }
 
 impl Kept {
-    /// Opens or begins what is kept of an item. `None` where that is not possible, as for a second run at the same time:
-    /// then nothing is kept, which costs time alone.
+    /// Opens or creates the journal of an item. `None` if that is not possible, for example for a second run at the same time:
+    /// then nothing is kept, which only costs time.
     pub(super) fn open(state_dir: &Path, repository: &str, source: &str, item: &str) -> Option<Self> {
         let folder = state_dir.join(FOLDER);
         if !folder.is_dir() {
@@ -82,7 +81,7 @@ impl Kept {
         owner::adopt_path(&path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         let (earlier, good) = index(&file)?;
-        // A line that was not written whole, and what is no such file at all, go.
+        // Removes an incomplete line, or the content of a file that is not a journal.
         file.set_len(good)?;
         let mut out = file.try_clone()?;
         if good == 0 {
@@ -103,7 +102,7 @@ impl Kept {
         (found == key && content.bytes == bytes).then_some(content)
     }
 
-    /// Adds a content. That it cannot be written costs time later, and nothing else.
+    /// Adds a content. A write error only costs time later.
     pub(super) fn add(&self, mark: Mark, bytes: u64, chunks: &[Hash]) {
         let mut line = format!("{:032x} {:032x} {bytes}", mark.key, u128::from_be_bytes(mark.md5));
         for chunk in chunks {
@@ -122,19 +121,19 @@ impl Kept {
         }
     }
 
-    /// Whether nothing more is added because it could not be written.
+    /// Whether nothing more is added because of a write error.
     pub(super) fn is_closed(&self) -> bool {
         self.journal.lock().closed
     }
 
-    /// The item has a snapshot: what was kept is of no use any more.
+    /// Removes the journal, because the item has a snapshot.
     pub(super) fn done(self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// For how long packs that no snapshot needs are to be kept, because attempts that ended without a snapshot refer to them.
-/// `None` if there are none. Removes what is too old to be of use.
+/// The maximum age of unused packs that must be kept because attempts without a snapshot refer to them. `None` if there are no
+/// such attempts. Removes obsolete journals.
 pub fn keep_packs_for(state_dir: &Path) -> Option<Duration> {
     let entries = fs::read_dir(state_dir.join(FOLDER)).ok()?;
     let now = SystemTime::now();
@@ -147,7 +146,7 @@ pub fn keep_packs_for(state_dir: &Path) -> Option<Duration> {
         if age(metadata.modified()) > USEFUL {
             let _ = fs::remove_file(entry.path());
         } else if metadata.len() > HEADER.len() as u64 {
-            // Where the file system does not know when it was made, everything that may be of use is kept.
+            // If the file system does not record the creation time, all packs that may be needed are kept.
             let since = metadata.created().map_or(USEFUL, |made| age(Ok(made)));
             longest = longest.max(Some(since.min(USEFUL) + Duration::from_secs(86_400)));
         }
@@ -155,7 +154,7 @@ pub fn keep_packs_for(state_dir: &Path) -> Option<Duration> {
     longest
 }
 
-/// Reads a file from a place on, without moving the place at which others read or write it.
+/// Reads a file from a position, without moving its file offset.
 struct At<'a> {
     file: &'a File,
     place: u64,
@@ -169,7 +168,7 @@ impl Read for At<'_> {
     }
 }
 
-/// Keys and places of all lines, and the length of what is whole. A key that is there twice counts once.
+/// Keys and positions of all lines, and the length of the complete lines. A repeated key counts once.
 fn index(file: &File) -> io::Result<(Vec<(u128, u64)>, u64)> {
     let mut reader = BufReader::with_capacity(64 * 1024, At { file, place: 0 });
     let (mut found, mut line) = (Vec::new(), Vec::new());

@@ -1,9 +1,9 @@
-//! The write path: streams are cut into blobs, hashed, looked up, compressed, sealed and packed by threads shared by
-//! all items of a run. A snapshot file is written only after everything it needs is stored and indexed.
+//! The write path: streams are cut into blobs, hashed, looked up, compressed, encrypted and packed by threads that all items
+//! of a run share. A snapshot file is written only after everything it needs is stored and indexed.
 //!
-//! Memory is bounded for the whole run, whatever the number and size of the streams: chunk buffers come from queues
-//! of fixed length, and a storage that is slower than the streams blocks the packers, which blocks the workers, which
-//! blocks the readers.
+//! Memory is bounded for the whole run, independent of the number and size of the streams: chunk buffers come from queues of
+//! fixed length. A storage that is slower than the streams blocks the packers, these block the workers, and these block the
+//! readers.
 
 mod commit;
 mod go_json;
@@ -15,74 +15,55 @@ mod tickets;
 mod tree;
 mod worker;
 
-use std::{
-    path::Path,
-    sync::Arc,
-    thread::{self, JoinHandle},
-};
+use std::{path::Path, sync::Arc, thread::{self, JoinHandle}};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
 use rustic_core::repofile::BlobType;
-
-pub use super::watch::{Seen, Written};
 pub use commit::{Committed, SnapshotMeta};
 pub use item::ItemWriter;
-pub(super) use item::identity;
 pub use kept::keep_packs_for;
+pub(super) use item::identity;
 
-use self::{
-    commit::Committer,
-    item::ChunkBuffer,
-    kept::Kept,
-    pack::{FullPack, Packer},
-    store::Store,
-    tickets::Tickets,
-    worker::Job,
-};
-use super::{
-    chunker::Chunker, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, seal::Sealer,
-    storage::Storage, watch::Watch,
-};
-use crate::{
-    error::{Error, Result},
-    stream::cancel::Cancel,
-};
+use crate::{error::{Error, Result}, stream::cancel::Cancel};
+use self::{commit::Committer, item::ChunkBuffer, kept::Kept, pack::{FullPack, Packer}, store::Store, tickets::Tickets, worker::Job};
+use super::{chunker::Chunker, crypto::Cipher, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, storage::Storage, watch::Watch};
+pub use super::watch::{FinalCheck, Written};
 
-/// Threads that store packs, so that one can wait for the disk while the other sends.
+/// Threads that store packs: one can wait for the disk while another sends.
 const STORE_THREADS: usize = 2;
 
-/// How a run writes.
+/// Options of a writing run.
 #[derive(Debug, Clone)]
 pub struct WriteOptions {
     /// zstd level.
     pub compression: i32,
-    /// Size in bytes from which a pack is stored.
+    /// Size in bytes at which a pack is stored.
     pub pack_size: usize,
     /// Read every pack again, past the page cache, before it counts as stored.
     pub verify_writes: bool,
-    /// Bytes to leave free on the storage.
+    /// Bytes to keep free on the storage.
     pub reserve: u64,
     /// Threads that hash, compress and encrypt.
     pub workers: usize,
 }
 
-/// What all threads of a run share.
+/// The state shared by all threads of a run.
 pub(super) struct Shared {
     storage: Storage,
-    sealer: Sealer,
+    cipher: Cipher,
     chunker: Chunker,
     known: KnownBlobs,
-    /// Sees what a prune elsewhere removes, where no lock keeps it out.
+    /// Detects packs removed by a prune on another host, on a storage without locks.
     watch: Watch,
-    /// Snapshots that were removed again at the end, and why it is not known of others whether they should be.
+    /// Snapshots that were removed again at the end, and the reason why others could not be checked.
     found: Mutex<(Vec<String>, Option<Error>)>,
     /// The repository's id.
     repository: String,
     options: WriteOptions,
-    /// Blobs that are claimed and not yet in a pack.
+    /// Blobs that are claimed and not in a pack yet.
     blobs: Tickets,
-    /// Packs that are full and not yet stored.
+    /// Packs that are full and not stored yet.
     packs: Tickets,
     data: Packer,
     trees: Packer,
@@ -91,7 +72,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// Remembers the first lasting error and stops every stream of the run.
+    /// Records the first permanent error and stops all streams of the run.
     fn fail(&self, error: Error) {
         let mut failure = self.failure.lock();
         if failure.is_none() {
@@ -103,9 +84,9 @@ impl Shared {
         self.packs.break_off();
     }
 
-    /// A pack is stored.
+    /// Records a stored pack.
     fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
-        tracing::debug!(pack = &pack.to_hex().as_str()[..8], bytes, "a pack is stored");
+        tracing::debug!(pack = &pack.to_hex().as_str()[..8], bytes, "pack stored");
         self.watch.stored(pack);
     }
 
@@ -133,15 +114,15 @@ impl Shared {
         if packed && self.packs.wait_for_earlier() {
             return Ok(());
         }
-        Err(self.failure().unwrap_or_else(|| Error::failed("the run was broken off")))
+        Err(self.failure().unwrap_or_else(|| Error::failed("the run was ended early")))
     }
 }
 
-/// Figures of a finished run.
+/// Totals of a finished run.
 #[derive(Debug, Default)]
 pub struct RunTotals {
-    /// What became of the snapshots where a prune elsewhere may remove what they need.
-    pub seen: Seen,
+    /// The final check of the snapshots on a storage without locks.
+    pub seen: FinalCheck,
 }
 
 /// Writes the items of one run.
@@ -153,10 +134,10 @@ pub struct RunWriter {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// What a run writer is made of.
+/// The parts of a run writer.
 pub(super) struct Parts {
     pub(super) storage: Storage,
-    pub(super) sealer: Sealer,
+    pub(super) cipher: Cipher,
     pub(super) chunker: Chunker,
     pub(super) known: KnownBlobs,
     pub(super) watch: Watch,
@@ -168,14 +149,14 @@ pub(super) struct Parts {
 
 impl RunWriter {
     pub(super) fn start(parts: Parts) -> Result<Self> {
-        let Parts { storage, sealer, chunker, known, watch, repository, options, cancel, lock } = parts;
+        let Parts { storage, cipher, chunker, known, watch, repository, options, cancel, lock } = parts;
         let workers = options.workers.max(1);
         let (pack_tx, pack_rx) = bounded::<FullPack>(1);
         let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
         let packer = |tpe| Packer::new(tpe, options.pack_size, pack_tx.clone(), spare_rx.clone());
         let shared = Arc::new(Shared {
             storage,
-            sealer,
+            cipher,
             chunker,
             known,
             watch,
@@ -205,13 +186,12 @@ impl RunWriter {
         Ok(Self { shared, jobs: Some(job_tx), buffers, committer: Some(committer), threads })
     }
 
-    /// Starts writing an item; `previous` is where the content of unchanged files is taken from.
+    /// Starts writing an item; the content of unchanged files is reused from `previous`.
     pub fn item<'p>(&self, previous: Option<PreviousItem<'p>>) -> Result<ItemWriter<'p>> {
         self.start_item(previous, None)
     }
 
-    /// As [`Self::item`], for an item of which an attempt that ends without a snapshot is to leave something to the next one,
-    /// in a file below `state_dir`.
+    /// As [`Self::item`], for an item whose attempts keep a journal below `state_dir` until there is a snapshot.
     pub fn item_in_steps<'p>(
         &self,
         previous: PreviousItem<'p>,
@@ -233,8 +213,7 @@ impl RunWriter {
         Ok(ItemWriter::new(self.shared.clone(), jobs, self.buffers.clone(), previous, kept))
     }
 
-    /// Hands over a finished item: its snapshot is written with the next group of commits, and `done` is called with
-    /// what came of it.
+    /// Commits a finished item: its snapshot is written with the next group of commits, and `done` is called with the result.
     pub fn commit(
         &self,
         mut item: ItemWriter<'_>,
@@ -255,25 +234,24 @@ impl RunWriter {
         }
     }
 
-    /// Commits what was handed over without waiting for more items.
+    /// Commits the pending items without waiting for more.
     pub fn flush(&self) {
         if let Some(committer) = &self.committer {
             committer.flush();
         }
     }
 
-    /// The lasting error that ended the run, if there is one.
+    /// The permanent error that ended the run, if there is one.
     pub fn failure(&self) -> Option<Error> {
         self.shared.failure()
     }
 
-    /// Has this writer look, at its end, also at snapshots that an earlier one could not confirm.
-    pub(crate) fn take_over(&self, unconfirmed: Vec<Written>) {
-        self.shared.watch.take_over(unconfirmed);
+    /// Makes this writer also check, at its end, snapshots that an earlier writer could not confirm.
+    pub(crate) fn adopt_unconfirmed(&self, unconfirmed: Vec<Written>) {
+        self.shared.watch.adopt_unconfirmed(unconfirmed);
     }
 
-    /// Writes what is still to be written and ends the threads. Returns what was done also if the run has failed, with
-    /// the error.
+    /// Writes all remaining data and ends the threads. Returns the totals even if the run has failed, together with the error.
     pub fn finish(mut self) -> (RunTotals, Option<Error>) {
         if let Some(committer) = self.committer.take() {
             committer.finish();
@@ -291,7 +269,7 @@ impl Drop for RunWriter {
         self.shared.data.close();
         self.shared.trees.close();
         for thread in self.threads.drain(..) {
-            // Its panic, if any, has failed the run already.
+            // A panic of the thread has failed the run already.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,5 @@
-//! Packs: sealed blobs are gathered into files of some megabytes. The layout of a pack (blobs, sealed header, header
-//! length) and of an index file are those of restic's repository format.
+//! Packs: encrypted blobs are collected into files of some megabytes. Packs (blobs, encrypted header, header length) and index
+//! files have the layout of restic's repository format.
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Shared;
 use crate::{
     error::{Error, Result},
-    repository::seal::{Hash, Sealer},
+    repository::crypto::{Cipher, Hash},
 };
 
 /// A blob in an index file.
@@ -40,21 +40,21 @@ pub(super) struct IndexFile<'a> {
     pub(super) packs: &'a [IndexPack],
 }
 
-/// A pack that is being filled.
+/// A pack that is not full yet.
 #[derive(Default)]
 struct OpenPack {
     data: Vec<u8>,
     blobs: Vec<IndexBlob>,
 }
 
-/// A pack that is full, or has to be stored as it is.
+/// A pack to store.
 pub(super) struct FullPack {
     pub(super) data: Vec<u8>,
     blobs: Vec<IndexBlob>,
     pub(super) ticket: u64,
 }
 
-/// Gathers the blobs of one type. Blobs of all items of a run share its packs.
+/// Collects the blobs of one type. Blobs of all items of a run share its packs.
 pub(super) struct Packer {
     tpe: BlobType,
     open: Mutex<OpenPack>,
@@ -64,7 +64,7 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    /// A packer that sends packs of at least `target` bytes to `queue` and takes used buffers from `spare`.
+    /// A packer that sends packs of at least `target` bytes to `queue` and reuses buffers from `spare`.
     pub(super) fn new(
         tpe: BlobType,
         target: usize,
@@ -78,20 +78,20 @@ impl Packer {
         self.open.lock()
     }
 
-    /// Adds a sealed blob. Blocks while the storage is slower than the streams: that bounds the memory.
-    pub(super) fn append(&self, shared: &Shared, id: Hash, sealed: &[u8], plain_len: usize) -> Result<()> {
+    /// Adds a encrypted blob. Blocks while the storage is slower than the streams: that bounds the memory.
+    pub(super) fn append(&self, shared: &Shared, id: Hash, encrypted: &[u8], plain_len: usize) -> Result<()> {
         let mut open = self.open();
         let blob = IndexBlob {
             id,
             tpe: self.tpe,
             offset: small(open.data.len())?,
-            length: small(sealed.len())?,
+            length: small(encrypted.len())?,
             uncompressed_length: small(plain_len)?,
         };
         if open.data.capacity() == 0 {
             open.data = self.spare.try_recv().unwrap_or_default();
         }
-        open.data.extend_from_slice(sealed);
+        open.data.extend_from_slice(encrypted);
         open.blobs.push(blob);
         if open.data.len() >= self.target {
             self.send(shared, &mut open);
@@ -99,7 +99,7 @@ impl Packer {
         Ok(())
     }
 
-    /// Sends off what is there, however little.
+    /// Sends the open pack, even if it is small.
     pub(super) fn rotate(&self, shared: &Shared) {
         let mut open = self.open();
         if !open.blobs.is_empty() {
@@ -113,22 +113,22 @@ impl Packer {
         let queue = self.queue.lock().clone();
         let sent = queue.is_some_and(|queue| queue.send(FullPack { data, blobs, ticket }).is_ok());
         if !sent {
-            shared.fail(Error::failed("the threads that store packs are gone"));
+            shared.fail(Error::failed("the threads that store packs have ended"));
         }
     }
 
-    /// Nothing will be sent any more: the threads that store packs end when they have stored what they have.
+    /// Closes the queue: the storing threads end after they have stored the remaining packs.
     pub(super) fn close(&self) {
         self.queue.lock().take();
     }
 }
 
 impl FullPack {
-    /// Appends the sealed header, which makes `data` a complete pack file.
-    pub(super) fn close(&mut self, sealer: &Sealer) -> Result<()> {
+    /// Appends the encrypted header, which makes `data` a complete pack file.
+    pub(super) fn close(&mut self, cipher: &Cipher) -> Result<()> {
         let start = self.data.len();
         let blobs = &self.blobs;
-        sealer.seal_with(&mut self.data, |out| {
+        cipher.encrypt_with(&mut self.data, |out| {
             for blob in blobs {
                 out.push(if blob.tpe == BlobType::Data { 2 } else { 3 });
                 out.extend_from_slice(&blob.length.to_le_bytes());
@@ -142,7 +142,7 @@ impl FullPack {
         Ok(())
     }
 
-    /// What the index says of the pack stored as `id`; the pack's buffer can be used again.
+    /// The index entry of the pack stored as `id`. The pack's buffer can be reused then.
     pub(super) fn into_index(self, id: Hash) -> Result<(IndexPack, Vec<u8>)> {
         let size = small(self.data.len())?;
         Ok((IndexPack { id, blobs: self.blobs, time: Timestamp::now(), size }, self.data))
@@ -153,7 +153,7 @@ fn small(len: usize) -> Result<u32> {
     u32::try_from(len).map_err(|_| Error::failed("a pack would be larger than the repository format allows"))
 }
 
-/// Appends the bytes that `hex` stands for: ids give their bytes away only as text.
+/// Appends the bytes of a hex string: the bytes of an id are accessible only as text.
 fn hex_decode(hex: &str, out: &mut Vec<u8>) {
     let nibble = |digit: u8| if digit.is_ascii_digit() { digit - b'0' } else { digit - b'a' + 10 };
     out.extend(hex.as_bytes().chunks_exact(2).map(|pair| (nibble(pair[0]) << 4) | nibble(pair[1])));

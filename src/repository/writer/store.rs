@@ -15,16 +15,16 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    repository::seal::hash,
+    repository::crypto::hash,
 };
 
-/// So many blobs are listed in an index file written before the end of a run: should a run of many hours be killed,
-/// the next one finds what it stored.
+/// An index file is written before the end of a run when this many blobs are not indexed: if a run of many hours is killed, the
+/// next one finds its data.
 const BLOBS_PER_INDEX: usize = 20_000;
 /// An index file is also written after this time, for the same reason.
 const INDEX_EVERY: Duration = Duration::from_secs(10 * 60);
 
-/// Stores packs and remembers which no index file lists yet.
+/// Stores packs and keeps a list of those that no index file lists yet.
 pub(super) struct Store {
     shared: Arc<Shared>,
     pending: Mutex<Vec<IndexPack>>,
@@ -37,7 +37,7 @@ impl Store {
         Self { shared, pending: Mutex::default(), indexed: Mutex::new(Instant::now()) }
     }
 
-    /// Stores packs until no more come. Used buffers go back to `spare`.
+    /// Stores packs until the queue is closed. Used buffers are returned to `spare`.
     pub(super) fn run(&self, packs: &Receiver<FullPack>, spare: &Sender<Vec<u8>>) {
         for pack in packs {
             if self.shared.failure().is_some() {
@@ -58,7 +58,7 @@ impl Store {
     }
 
     fn store(&self, mut pack: FullPack) -> Result<Vec<u8>> {
-        pack.close(&self.shared.sealer)?;
+        pack.close(&self.shared.cipher)?;
         let id = hash(&pack.data);
         let size = pack.data.len() as u64;
         self.require_reserve()?;
@@ -84,7 +84,7 @@ impl Store {
         if stored == written {
             return Ok(());
         }
-        Err(Error::repository(format!("the storage gave back other bytes than were written to pack {}", id.to_hex().as_str()))
+        Err(Error::repository(format!("the storage returned other data than was written to pack {}", id.to_hex().as_str()))
             .hint("check the disk, the memory and the network of the storage; nothing that needs this pack was committed"))
     }
 
@@ -92,7 +92,7 @@ impl Store {
         self.pending.lock()
     }
 
-    /// Whether it is long ago that what is stored was put into the index.
+    /// Whether an index file is due.
     pub(super) fn is_index_due(&self) -> bool {
         self.indexed().elapsed() >= INDEX_EVERY
     }
@@ -101,26 +101,25 @@ impl Store {
         self.indexed.lock()
     }
 
-    /// Writes an index file for all packs that none lists yet.
+    /// Writes an index file for all packs that are not indexed yet.
     pub(super) fn flush_index(&self) -> Result<()> {
         let mut pending = self.pending();
         *self.indexed() = Instant::now();
         if pending.is_empty() { Ok(()) } else { self.write_index(&mut pending) }
     }
 
-    /// The list stays locked while its index is written: who finds it empty may rely on an index that is stored.
+    /// The list stays locked while its index is written: if it is empty, the index is stored.
     fn write_index(&self, pending: &mut Vec<IndexPack>) -> Result<()> {
         let json = serde_json::to_vec(&IndexFile { packs: pending })
             .map_err(|e| Error::failed("cannot write an index file").because(&e))?;
-        let id = self.write_sealed(FileType::Index, &json)?;
-        tracing::debug!(index = &id.to_hex().as_str()[..8], packs = pending.len(), "an index file is stored");
+        let id = self.write_encrypted(FileType::Index, &json)?;
+        tracing::debug!(index = &id.to_hex().as_str()[..8], packs = pending.len(), "index file stored");
         pending.clear();
         *self.indexed() = Instant::now();
         Ok(())
     }
 
-    /// A disk filled to the last byte has no room for the lock and the index that freeing it takes: the run ends while
-    /// there is some left.
+    /// Fails while some space is left: on a completely full disk, a prune would have no room for its lock and index.
     fn require_reserve(&self) -> Result<()> {
         let Some(local) = self.shared.storage.local() else { return Ok(()) };
         let (free, reserve) = (local.free_space()?, self.shared.options.reserve);
@@ -128,18 +127,18 @@ impl Store {
             return Ok(());
         }
         Err(Error::repository(format!(
-            "the storage is nearly full: {} free, {} are kept for maintenance",
+            "the storage is nearly full: {} free, {} are reserved for maintenance",
             crate::output::size(free),
             crate::output::size(reserve)
         ))
-        .hint("make space (`tik-backup prune` frees what retention has dropped), then run the backup again"))
+        .hint("free space (`tik-backup prune` removes the data of dropped snapshots), then run the backup again"))
     }
 
-    /// Writes an unpacked file and gives its id.
-    pub(super) fn write_sealed(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
-        let sealed = self.shared.sealer.seal_file(json)?;
-        let id = hash(&sealed);
-        self.shared.storage.write(tpe, id, &sealed)?;
+    /// Writes an unpacked file and returns its id.
+    pub(super) fn write_encrypted(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
+        let encrypted = self.shared.cipher.encrypt_file(json)?;
+        let id = hash(&encrypted);
+        self.shared.storage.write(tpe, id, &encrypted)?;
         Ok(id)
     }
 }

@@ -1,4 +1,4 @@
-//! Tickets for work that is under way: who must not go on before earlier work is done waits here.
+//! Tickets for work in progress: a thread can wait here until all earlier work is done.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ struct State {
     broken: bool,
 }
 
-/// Hands out ascending tickets and knows which are still open.
+/// Issues ascending tickets and tracks the open ones.
 #[derive(Default)]
 pub(super) struct Tickets {
     state: Mutex<State>,
@@ -32,7 +32,7 @@ impl Tickets {
         ticket
     }
 
-    /// The ticket that will be opened next.
+    /// The next ticket.
     pub(super) fn next(&self) -> u64 {
         self.state().next
     }
@@ -43,13 +43,13 @@ impl Tickets {
         self.changed.notify_all();
     }
 
-    /// Says that open tickets will never be closed; everybody who waits is let go.
+    /// Marks open tickets as never to be closed, and wakes all waiting threads.
     pub(super) fn break_off(&self) {
         self.state().broken = true;
         self.changed.notify_all();
     }
 
-    /// Waits until every ticket opened before this call is closed. False if that will never happen.
+    /// Waits until all tickets opened before this call are closed. False if that will never happen.
     pub(super) fn wait_for_earlier(&self) -> bool {
         let mut state = self.state();
         let limit = state.next;

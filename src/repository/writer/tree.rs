@@ -1,5 +1,5 @@
-//! The directory trees of a snapshot. Names and contents of open folders are held in memory in a compact form; a folder
-//! that is finished is written at once and shrinks to its id.
+//! The directory trees of a snapshot. Names and contents of open directories are held in memory in a compact form. A finished
+//! directory is written at once, and only its id is kept.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -18,8 +18,8 @@ use super::{Shared, SnapshotMeta, go_json, worker::BlobWriter};
 use crate::{
     error::{Error, Result},
     repository::{
+        crypto::Hash,
         node::{metadata, node_type, quote},
-        seal::Hash,
     },
     stream::{
         files::{Attributes, Special},
@@ -27,22 +27,22 @@ use crate::{
     },
 };
 
-/// Permissions of files and folders whose source has none.
+/// Default permissions, for sources without any.
 const FILE_MODE: u32 = 0o600;
 const FOLDER_MODE: u32 = 0o700;
-/// JSON is handed on in pieces of about this size.
+/// JSON is passed on in pieces of about this size.
 const PIECE: usize = 1 << 20;
 
-/// What stands under a name.
+/// The entry of a name.
 enum Entry {
-    /// A file of which only the time of its last change is known.
+    /// A file with a modification time only.
     Plain { bytes: u64, mtime: Timestamp, content: Box<[Hash]> },
-    /// A file with more attributes, or something special.
+    /// A file with more attributes, or a special entry.
     Full(Box<Full>),
-    /// A folder that may still grow.
-    Open(Box<Folder>),
-    /// A folder that is written.
-    Written(Box<WrittenFolder>),
+    /// An open directory.
+    Open(Box<Directory>),
+    /// A written directory.
+    Written(Box<WrittenDirectory>),
 }
 
 struct Full {
@@ -53,21 +53,21 @@ struct Full {
 }
 
 #[derive(Default)]
-struct Folder {
+struct Directory {
     attributes: Option<Attributes>,
-    /// By name, in the order of its bytes: the order that restic demands of a tree.
+    /// By name in byte order, which restic requires of a tree.
     entries: BTreeMap<Box<[u8]>, Entry>,
 }
 
-struct WrittenFolder {
+struct WrittenDirectory {
     id: Hash,
     attributes: Attributes,
 }
 
-/// Files of an item under their paths.
+/// The files of an item by their paths.
 #[derive(Default)]
 pub(super) struct TreeBuilder {
-    root: Folder,
+    root: Directory,
     counts: Counts,
 }
 
@@ -83,21 +83,21 @@ struct Counts {
 pub(super) struct ItemTree {
     pub(super) root: Hash,
     pub(super) files: u64,
-    /// Files among them whose content was taken over.
+    /// Files among them whose content was reused from the parent snapshot.
     pub(super) files_unread: u64,
     pub(super) folders: u64,
     /// Bytes of all files.
     pub(super) bytes: u64,
     pub(super) bytes_read: u64,
     pub(super) bytes_added: u64,
-    /// Whether the snapshot before could not be read: the same folders may be taken for stored and be as unreadable.
+    /// Whether the previous snapshot could not be read: directories of this one that count as stored may be the same unreadable ones.
     pub(super) in_doubt: bool,
 }
 
-/// A folder taken out of its tree to be written.
-pub(super) struct Finished(Folder);
+/// A directory removed from its tree to be written.
+pub(super) struct Finished(Directory);
 
-/// What writing trees cost.
+/// Counts of written trees.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Written {
     pub(super) folders: u64,
@@ -131,18 +131,18 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Adds what is neither file nor folder.
+    /// Adds an entry that is neither a file nor a directory.
     pub(super) fn special(&mut self, path: &Path, special: &Special, attributes: &Attributes) -> Result<()> {
         let (node_type, attributes) = (node_type(special), attributes.clone());
         self.insert(path, Entry::Full(Box::new(Full { node_type, attributes, bytes: 0, content: None })))
     }
 
-    /// Adds a folder, or gives one that is there its attributes.
+    /// Adds a directory, or sets the attributes of an existing one.
     pub(super) fn folder(&mut self, path: &Path, attributes: &Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.entry(name.into()) {
             btree_map::Entry::Vacant(vacant) => {
-                let folder = Folder { attributes: Some(attributes.clone()), ..Folder::default() };
+                let folder = Directory { attributes: Some(attributes.clone()), ..Directory::default() };
                 vacant.insert(Entry::Open(Box::new(folder)));
                 Ok(())
             }
@@ -156,24 +156,24 @@ impl TreeBuilder {
         }
     }
 
-    /// Takes a folder out to be written; `None` if nothing was stored there.
+    /// Removes a directory from the tree to write it; `None` if nothing was stored there.
     pub(super) fn finish(&mut self, path: &Path) -> Result<Option<Finished>> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
             Some(Entry::Open(folder)) => {
-                // An empty one stays: who comes too late is noticed when the written one is put back.
+                // An empty one stays in its place: late entries are detected when the written one is put back.
                 Ok(Some(Finished(std::mem::take(&mut **folder))))
             }
             _ => Ok(None),
         }
     }
 
-    /// Puts a folder back that was written.
+    /// Puts a written directory back.
     pub(super) fn put_back(&mut self, path: &Path, id: Hash, attributes: Attributes) -> Result<()> {
         let (parent, name) = self.parent(path)?;
         match parent.entries.get_mut(name) {
             Some(Entry::Open(folder)) if folder.entries.is_empty() => {
-                let written = WrittenFolder { id, attributes };
+                let written = WrittenDirectory { id, attributes };
                 parent.entries.insert(name.into(), Entry::Written(Box::new(written)));
                 Ok(())
             }
@@ -192,8 +192,8 @@ impl TreeBuilder {
         }
     }
 
-    /// The folder in which `path` lies, made if need be, and the last name of it.
-    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Folder, &'p [u8])> {
+    /// The parent directory of `path`, created if necessary, and the last name of the path.
+    fn parent<'p>(&mut self, path: &'p Path) -> Result<(&mut Directory, &'p [u8])> {
         let invalid = || Error::failed(format!("`{}` cannot be a path in a snapshot", path.display()));
         if path
             .as_os_str()
@@ -223,7 +223,7 @@ impl TreeBuilder {
         Ok((folder, name))
     }
 
-    /// Stores the trees that are not yet stored, below the snapshot's path.
+    /// Stores the remaining trees, below the snapshot's path.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -233,7 +233,7 @@ impl TreeBuilder {
         let mut root = self.root;
         for part in meta.path.trim_start_matches('/').rsplit('/') {
             let entries = BTreeMap::from([(part.as_bytes().into(), Entry::Open(Box::new(root)))]);
-            root = Folder { attributes: None, entries };
+            root = Directory { attributes: None, entries };
         }
         let mut written = Written::default();
         let (root, _) = write_folder(shared, blobs, root, &mut written)?;
@@ -250,7 +250,7 @@ impl TreeBuilder {
 }
 
 impl Finished {
-    /// Stores the folder and all below it.
+    /// Stores the directory and everything below it.
     pub(super) fn write(
         self,
         shared: &Shared,
@@ -271,22 +271,22 @@ fn twice(path: &Path) -> Error {
 }
 
 fn too_late(path: &Path) -> Error {
-    Error::failed(format!("`{}` came after its folder was finished", path.display())).with(Late)
+    Error::failed(format!("`{}` was added after its directory was finished", path.display())).with(Late)
 }
 
-/// Stores a folder and all below it. A folder without attributes is as old as the youngest thing in it, so that the
-/// same content gives the same tree every time.
+/// Stores a directory and everything below it. A directory without attributes gets the newest modification time of its entries,
+/// so that the same content always gives the same tree.
 fn write_folder(
     shared: &Shared,
     blobs: &mut BlobWriter,
-    mut folder: Folder,
+    mut folder: Directory,
     written: &mut Written,
 ) -> Result<(Hash, Attributes)> {
     for entry in folder.entries.values_mut() {
         if let Entry::Open(below) = entry {
             written.folders += 1;
             let (id, attributes) = write_folder(shared, blobs, std::mem::take(&mut **below), written)?;
-            *entry = Entry::Written(Box::new(WrittenFolder { id, attributes }));
+            *entry = Entry::Written(Box::new(WrittenDirectory { id, attributes }));
         }
     }
     let attributes = match folder.attributes.take() {
@@ -298,7 +298,7 @@ fn write_folder(
     Ok((id, attributes))
 }
 
-fn youngest(folder: &Folder) -> Option<Timestamp> {
+fn youngest(folder: &Directory) -> Option<Timestamp> {
     let time = |entry: &Entry| match entry {
         Entry::Plain { mtime, .. } => Some(*mtime),
         Entry::Full(full) => full.attributes.mtime,
@@ -308,8 +308,8 @@ fn youngest(folder: &Folder) -> Option<Timestamp> {
     folder.entries.values().filter_map(time).max()
 }
 
-/// The JSON of a folder's tree, piece by piece.
-fn pieces(folder: &Folder, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+/// The JSON of a directory's tree, piece by piece.
+fn pieces(folder: &Directory, emit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
     let mut out = Vec::from(go_json::START);
     for (number, (name, entry)) in folder.entries.iter().enumerate() {
         if number > 0 {
@@ -352,7 +352,7 @@ fn node(entry: &Entry) -> Node {
             subtree: Some(folder.id.into()),
             ..Node::default()
         },
-        // Folders are written before the tree they lie in.
+        // Directories are written before their parent tree.
         Entry::Open(_) => Node { node_type: NodeType::Dir, ..Node::default() },
     }
 }

@@ -1,4 +1,4 @@
-//! Worker threads: hash a chunk, ask whether it is known, compress, seal, pack.
+//! Worker threads: hash a chunk, look it up, compress, encrypt, pack.
 
 use std::{
     io::{self, Write},
@@ -16,19 +16,19 @@ use super::{Shared, item::ChunkBuffer};
 use crate::{
     error::{Error, Result},
     repository::{
+        crypto::{Compressor, Hash, Hasher, hash},
         known::Claim,
-        seal::{Compressor, Hash, Hasher, hash},
     },
 };
 
-/// A chunk of a file on its way to a worker.
+/// A chunk of a file for a worker.
 pub(super) struct Job {
     pub(super) chunk: ChunkBuffer,
     pub(super) number: usize,
     pub(super) file: Arc<FileJobs>,
 }
 
-/// The chunks of a file, in the order of the file, as workers finish them.
+/// The finished chunks of a file, in file order.
 #[derive(Default)]
 pub(super) struct FileJobs {
     state: Mutex<(Vec<Hash>, usize)>,
@@ -52,7 +52,7 @@ impl FileJobs {
         self.finished.notify_all();
     }
 
-    /// Waits until `count` chunks are finished and gives their ids.
+    /// Waits until `count` chunks are finished and returns their ids.
     pub(super) fn wait(&self, count: usize) -> Vec<Hash> {
         let mut state = self.state.lock();
         while state.1 < count {
@@ -62,8 +62,8 @@ impl FileJobs {
     }
 }
 
-/// Works until there are no more jobs. After a failure of the run jobs are only counted off, so that nobody waits for
-/// them for ever.
+/// Works until there are no more jobs. After a failure of the run, jobs are only counted, so that no thread waits for them
+/// forever.
 pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, spare: &Sender<ChunkBuffer>) {
     let mut writer = match BlobWriter::new(shared) {
         Ok(writer) => Some(writer),
@@ -88,20 +88,20 @@ pub(super) fn run(shared: &Shared, jobs: &Receiver<Job>, spare: &Sender<ChunkBuf
         });
         file.added.fetch_add(added, Ordering::Relaxed);
         file.finish(number, id);
-        // A full queue of spare buffers means that this one is not needed any more.
+        // If the queue of spare buffers is full, this one is no longer needed.
         let _ = spare.try_send(chunk.emptied());
     }
 }
 
-/// Turns plain bytes into blobs in packs.
+/// Stores plain bytes as blobs in packs.
 pub(super) struct BlobWriter {
     compressor: Compressor,
-    sealed: Vec<u8>,
+    encrypted: Vec<u8>,
 }
 
 impl BlobWriter {
     pub(super) fn new(shared: &Shared) -> Result<Self> {
-        Ok(Self { compressor: Compressor::new(shared.options.compression)?, sealed: Vec::new() })
+        Ok(Self { compressor: Compressor::new(shared.options.compression)?, encrypted: Vec::new() })
     }
 
     /// Stores a blob unless it is known. Returns its id and the bytes it added.
@@ -110,22 +110,22 @@ impl BlobWriter {
         let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
             return Ok((id, 0));
         };
-        self.sealed.clear();
+        self.encrypted.clear();
         let packed = shared
-            .sealer
-            .seal_with(&mut self.sealed, |out| self.compressor.append(plain, out))
-            .and_then(|()| shared.packer(tpe).append(shared, id, &self.sealed, plain.len()));
+            .cipher
+            .encrypt_with(&mut self.encrypted, |out| self.compressor.append(plain, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &self.encrypted, plain.len()));
         if let Err(error) = packed {
-            // Others may count on this blob by now: the run as a whole has failed.
+            // Other items may rely on this blob already, so the whole run has failed.
             shared.fail(error.clone());
             return Err(error);
         }
         shared.blobs.done(ticket);
-        Ok((id, self.sealed.len() as u64))
+        Ok((id, self.encrypted.len() as u64))
     }
 
-    /// As [`Self::store`], for a blob that is too large to be held as a whole: `pieces` hands it on piece by piece, the
-    /// same each time it is called.
+    /// As [`Self::store`], for a blob that is too large for memory: `pieces` passes it on piece by piece, and the same each time it
+    /// is called.
     pub(super) fn store_pieces(
         &mut self,
         shared: &Shared,
@@ -149,22 +149,22 @@ impl BlobWriter {
         let Claim::Ours(ticket) = shared.known.claim(tpe, &id, || shared.blobs.open()) else {
             return Ok((id, 0));
         };
-        let mut sealed = Vec::new();
+        let mut encrypted = Vec::new();
         let level = shared.options.compression;
         let packed = shared
-            .sealer
-            .seal_with(&mut sealed, |out| compress_pieces(level, length as u64, pieces, out))
-            .and_then(|()| shared.packer(tpe).append(shared, id, &sealed, length));
+            .cipher
+            .encrypt_with(&mut encrypted, |out| compress_pieces(level, length as u64, pieces, out))
+            .and_then(|()| shared.packer(tpe).append(shared, id, &encrypted, length));
         if let Err(error) = packed {
             shared.fail(error.clone());
             return Err(error);
         }
         shared.blobs.done(ticket);
-        Ok((id, sealed.len() as u64))
+        Ok((id, encrypted.len() as u64))
     }
 }
 
-/// Something that hands on a blob piece by piece.
+/// Passes a blob on piece by piece.
 pub(super) type Pieces<'a> = &'a dyn Fn(&mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()>;
 
 fn compress_pieces(level: i32, length: u64, pieces: Pieces<'_>, out: &mut Vec<u8>) -> io::Result<()> {

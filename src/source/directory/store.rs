@@ -51,7 +51,7 @@ impl Walk<'_> {
             self.tally.vanished(self.below(path));
             return Ok(true);
         }
-        let Some(stored) = self.sink.take_over(path, &of)? else { return Ok(false) };
+        let Some(stored) = self.sink.reuse(path, &of)? else { return Ok(false) };
         self.without_xattrs(self.below(path), missing);
         let (path, tpe, content) = (self.below(path), FileType::RegularFile, &stored.content[..]);
         self.tally.stored(&Entry { path, tpe, attributes: &of, bytes: stored.bytes, content });

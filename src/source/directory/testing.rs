@@ -127,7 +127,7 @@ impl Sink for Memory {
         }))
     }
 
-    fn take_over(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
+    fn reuse(&self, path: &Path, attributes: &Attributes) -> Result<Option<Stored>> {
         let content =
             self.previous.as_ref().and_then(|previous| previous.kept().get(path).map(|k| k.content.clone()));
         let Some(content) = content else { return Ok(None) };

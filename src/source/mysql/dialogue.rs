@@ -111,7 +111,7 @@ impl Dialogue {
                 Unanswered { closed: code::was_closed(&error), error }
             }
             Err(stop) => {
-                Unanswered { error: self.process.stopped(stop, "waiting for its end"), closed: false }
+                Unanswered { error: self.process.stopped(stop, "waiting for it to exit"), closed: false }
             }
         }
     }

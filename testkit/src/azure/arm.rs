@@ -136,7 +136,7 @@ fn account(account: &Account) -> Value {
     let mut properties = json!({
         "provisioningState": "Succeeded", "primaryEndpoints": endpoints, "primaryLocation": "westeurope",
     });
-    // What nobody set is left out.
+    // Unset fields are omitted.
     if account.hierarchical {
         properties["isHnsEnabled"] = json!(true);
     }

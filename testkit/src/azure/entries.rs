@@ -12,7 +12,7 @@ use super::{
     world::{PERMISSION_KEY, World, http_date, stamp, storage_error},
 };
 
-/// The most that Put Range takes, in bytes.
+/// The maximum size of Put Range, in bytes.
 const MAX_RANGE: u64 = 4 * 1024 * 1024;
 /// Headers that describe a file's content: as they are sent, as they are answered.
 const CONTENT: [(&str, &str); 6] = [
@@ -198,7 +198,7 @@ fn set_file(world: &mut World, place: &Place, request: &Request) -> Served {
     Ok(described(Response::new(200), &Node::File(file.clone())))
 }
 
-/// Puts what `make` gives, from what is there, at the place's path of the live share.
+/// Stores the result of `make`, which gets the existing entry, at the path in the live share.
 fn insert(
     world: &mut World,
     place: &Place,
@@ -226,7 +226,7 @@ fn permissions(world: &mut World, place: &Place) -> Result<Vec<String>, Response
     Ok(place.share(world)?.permissions.keys().cloned().collect())
 }
 
-/// Sets attributes, times and permission as the headers say; what they do not name stays.
+/// Sets attributes, times and permission from the headers; the others are not changed.
 fn apply(facts: &mut Facts, request: &Request, permissions: &[String]) -> Result<(), Response> {
     let bad = || storage_error(400, "InvalidHeaderValue");
     if let Some(names) = request.header("x-ms-file-attributes").filter(|names| *names != "preserve") {
@@ -277,7 +277,7 @@ fn is_read_only(facts: &Facts) -> bool {
     facts.attributes.iter().any(|name| name == "ReadOnly")
 }
 
-/// Adds the headers that tell about a file or directory.
+/// Adds the headers that describe a file or directory.
 fn described(mut answer: Response, node: &Node) -> Response {
     let facts = node.facts();
     answer = answer

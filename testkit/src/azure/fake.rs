@@ -1,4 +1,4 @@
-//! The server itself, and what a test does with it.
+//! The server itself, and its interface for tests.
 
 use std::{
     collections::BTreeMap,
@@ -29,12 +29,12 @@ pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 pub const CLIENT: &str = "99999999-8888-7777-6666-555555555555";
 /// Its secret.
 pub const SECRET: &str = "the~client.secret-8Q+/&=%";
-/// What tokens for Resource Manager are asked for with.
+/// The scope of tokens for Resource Manager.
 pub const MANAGEMENT_SCOPE: &str = "https://management.azure.com/.default";
-/// What tokens for storage are asked for with.
+/// The scope of tokens for storage.
 pub const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
-/// A tenant of Azure with nothing in it at first. It listens on 127.0.0.1 until it is dropped.
+/// An Azure tenant, initially empty. It listens on 127.0.0.1 until it is dropped.
 pub struct FakeAzure {
     port: u16,
     world: Arc<Mutex<World>>,
@@ -98,7 +98,7 @@ impl FakeAzure {
         self.world().accounts.push(account);
     }
 
-    /// Changes one that is there.
+    /// Changes an existing account.
     pub fn change_account(&self, name: &str, change: impl FnOnce(&mut Account)) {
         change(self.world().account(name).unwrap());
     }
@@ -138,12 +138,12 @@ impl FakeAzure {
         world.account(account).unwrap().shares.insert(share.to_owned(), made);
     }
 
-    /// Changes a share that is there.
+    /// Changes an existing share.
     pub fn change_share(&self, account: &str, share: &str, change: impl FnOnce(&mut Share)) {
         change(self.world().account(account).unwrap().shares.get_mut(share).unwrap());
     }
 
-    /// Puts a file, with the directories that it needs, in the place of another at this path.
+    /// Creates or replaces a file, with its parent directories.
     pub fn put_file(&self, account: &str, share: &str, path: &str, content: impl Into<Vec<u8>>) {
         self.put_directory(account, share, path.rsplit_once('/').map_or("", |(parent, _)| parent));
         let mut world = self.world();
@@ -157,7 +157,7 @@ impl FakeAzure {
         root.directory_mut(&parts).unwrap().insert(&name, Node::File(file));
     }
 
-    /// Makes a directory and those above it, where they are not there.
+    /// Creates a directory and its parents, if they do not exist.
     pub fn put_directory(&self, account: &str, share: &str, path: &str) {
         let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         let mut world = self.world();
@@ -180,7 +180,7 @@ impl FakeAzure {
         });
     }
 
-    /// What lies at a path of the live share.
+    /// The entry at a path of the live share.
     pub fn node(&self, account: &str, share: &str, path: &str) -> Option<Node> {
         let parts: Vec<_> = path.split('/').map(str::to_owned).collect();
         self.world().account(account)?.shares.get(share)?.root.node(&parts).ok().cloned()
@@ -191,7 +191,7 @@ impl FakeAzure {
         self.world().account(account)?.shares.get(share).cloned()
     }
 
-    /// How many subscriptions, accounts, shares or entries a list holds at most: 2 unless this is called.
+    /// The maximum number of subscriptions, accounts, shares or entries in a list: 2 unless this is called.
     pub fn set_page_size(&self, entries: usize) {
         self.world().page_size = entries;
     }
@@ -226,7 +226,7 @@ impl FakeAzure {
         self.world().requests.clone()
     }
 
-    /// Starts to count anew. Deletions of live shares are not forgotten.
+    /// Resets the counts, except for deletions of live shares.
     pub fn forget_requests(&self) {
         let mut world = self.world();
         world.requests.clear();
@@ -261,7 +261,7 @@ impl Drop for FakeAzure {
     }
 }
 
-/// A test that failed elsewhere must not hide behind a poisoned lock.
+/// Ignores poisoning, which would hide the original failure of a test.
 fn lock(world: &Mutex<World>) -> MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -299,7 +299,7 @@ fn serve(stream: TcpStream, world: &Mutex<World>) {
     }
 }
 
-/// Adds what every answer of a storage service has.
+/// Adds the headers of every answer of a storage service.
 fn dated(response: Response, request: &Request) -> Response {
     let version = request.header("x-ms-version").unwrap_or("2025-05-05").to_owned();
     response

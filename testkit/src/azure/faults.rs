@@ -1,19 +1,19 @@
-//! What a test wants to go wrong.
+//! Simulated failures.
 
 use std::time::Duration;
 
 use super::http::{Request, Response};
 
-/// What happens to a request that a [`Fault`] matches.
+/// The effect of a [`Fault`] on a matching request.
 #[derive(Debug, Clone)]
 enum Action {
     /// This answer instead of the service's own.
     Answer { status: u16, code: String },
     /// This XML, with status 200, instead of the service's own answer.
     Xml(String),
-    /// The service's own answer, but the connection ends after so many bytes of its body.
+    /// The service's own answer, but the connection ends after this number of bytes of its body.
     Cut(usize),
-    /// The connection ends before the request is looked at.
+    /// The connection ends before the request is handled.
     Hangup,
     /// The request is carried out and the connection ends without an answer.
     LoseAnswer,
@@ -21,7 +21,7 @@ enum Action {
     Delay(Duration),
 }
 
-/// A rule: which requests, which of them by number, and what happens to them.
+/// A rule: which requests, which of them by number, and the effect.
 #[derive(Debug, Clone)]
 pub struct Fault {
     method: String,
@@ -49,7 +49,7 @@ impl Fault {
         Self::new(method, contains, Action::Xml(body.to_owned()))
     }
 
-    /// Ends the connection after so many bytes of the body.
+    /// Ends the connection after this number of bytes of the body.
     pub fn cut(method: &str, contains: &str, after: usize) -> Self {
         Self::new(method, contains, Action::Cut(after))
     }
@@ -83,7 +83,7 @@ impl Fault {
         self
     }
 
-    /// For so many requests instead of one.
+    /// For this number of requests instead of one.
     #[must_use]
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;

@@ -14,7 +14,7 @@ use super::{
     world::{Account, World, http_date, storage_error},
 };
 
-/// What a request is about.
+/// The target of a request.
 pub struct Place {
     pub account: String,
     pub share: String,
@@ -42,7 +42,7 @@ impl Place {
         share.filter(|share| !share.deleted).ok_or_else(|| storage_error(404, "ShareNotFound"))
     }
 
-    /// What lies in the share or in the snapshot.
+    /// The content of the share or the snapshot.
     pub fn root<'a>(&self, world: &'a mut World) -> Result<&'a Directory, Response> {
         let share = self.share(world)?;
         match &self.snapshot {

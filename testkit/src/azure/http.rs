@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the fake needs: one request at a time on a connection that stays open.
+//! The part of HTTP/1.1 that the fake needs: one request at a time on a persistent connection.
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
@@ -121,7 +121,7 @@ impl Request {
     }
 }
 
-/// Decodes `%XX`; what is no UTF-8 becomes U+FFFD.
+/// Decodes `%XX`; invalid UTF-8 becomes U+FFFD.
 pub fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
@@ -132,7 +132,7 @@ pub struct Response {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Closes the connection after so many bytes of the body.
+    /// Closes the connection after this number of bytes of the body.
     pub cut: Option<usize>,
 }
 

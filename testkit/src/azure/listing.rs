@@ -6,7 +6,7 @@ use super::{
     world::{Account, http_date, stamp},
 };
 
-/// `GET /?comp=list`: shares, and their snapshots where that is asked for.
+/// `GET /?comp=list`: shares, and their snapshots if requested.
 pub fn shares(account: &Account, base: &str, page_size: usize, request: &Request) -> Response {
     let include = request.parameter("include").unwrap_or_default();
     let includes = |what: &str| include.split(',').any(|one| one == what);

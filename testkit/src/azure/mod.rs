@@ -1,8 +1,7 @@
 //! A stand-in for Azure: token endpoint, Resource Manager and File service on a port of 127.0.0.1.
 //!
-//! It keeps everything in memory, checks tokens and SharedKey signatures itself, counts what is asked of it and can be
-//! told to fail. `tests/it/azure/microsoft.rs` holds it against Microsoft's own clients. Blobs are not in it: for those
-//! there is Azurite.
+//! It keeps everything in memory, checks tokens and SharedKey signatures itself, counts requests and can simulate failures.
+//! `tests/it/azure/microsoft.rs` tests it with Microsoft's own clients. It has no blobs: for those there is Azurite.
 
 mod arm;
 mod entries;

@@ -35,7 +35,7 @@ pub fn is_right(request: &Request, account: &str, key: &str, signature: &str) ->
     mac.verify_slice(&signature).is_ok()
 }
 
-/// What is signed.
+/// The text to sign.
 fn string_to_sign(request: &Request, account: &str) -> String {
     let mut text = format!("{}\n", request.method);
     for name in SIGNED {

@@ -1,10 +1,10 @@
-//! What lies in a share: directories and files, as the File service keeps them.
+//! The content of a share: directories and files as in the File service.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 
-/// What files and directories have in common.
+/// Common properties of files and directories.
 #[derive(Debug, Clone)]
 pub struct Facts {
     pub id: u64,
@@ -58,12 +58,12 @@ impl Node {
     }
 }
 
-/// Why a path leads nowhere.
+/// Why a path does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// The last part is not there.
+    /// The last part does not exist.
     Entry,
-    /// A directory on the way is not there, or is a file.
+    /// A parent directory does not exist, or is a file.
     Parent,
 }
 

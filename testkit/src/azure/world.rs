@@ -1,4 +1,4 @@
-//! The state of the fake: what exists, what was asked, and how errors look.
+//! The state of the fake: its objects, the requests, and the format of errors.
 
 use std::collections::BTreeMap;
 
@@ -47,16 +47,16 @@ pub struct Account {
     /// The second key, base64.
     pub second_key: String,
     pub hierarchical: bool,
-    /// `allowSharedKeyAccess`, which is null where nobody ever set it.
+    /// `allowSharedKeyAccess`, which is null if it was never set.
     pub shared_key: Option<bool>,
     pub list_keys: ListKeys,
-    /// Whether its firewall keeps everybody out.
+    /// Whether its firewall refuses all requests.
     pub firewall: bool,
     /// Whether the service principal has the role to read files with a token.
     pub role: bool,
     pub blob_endpoint: Option<String>,
     pub file_endpoint: Option<String>,
-    /// How many snapshots a share may have.
+    /// The maximum number of snapshots of a share.
     pub snapshot_limit: usize,
     pub shares: BTreeMap<String, Share>,
 }
@@ -102,13 +102,13 @@ pub struct Server {
     pub state: String,
 }
 
-/// A request that came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Logged {
     pub method: String,
     /// Path and query.
     pub target: String,
-    /// Microsoft's name of what was asked for; empty if no service saw the request.
+    /// Microsoft's name of the operation; empty if no service got the request.
     pub operation: String,
     /// 0 if there was no answer.
     pub status: u16,
@@ -136,12 +136,12 @@ pub struct World {
 }
 
 impl World {
-    /// Takes note of what is being asked for.
+    /// Records a request.
     pub fn note(&mut self, operation: &'static str) {
         self.operation = operation;
     }
 
-    /// A number that was not given out before.
+    /// A number that was not issued before.
     pub fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock

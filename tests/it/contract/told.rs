@@ -22,9 +22,9 @@ const DEBUG: [&str; 6] = [
     "source/shop: the item begins kind=",
     "source/shop: the item has ended outcome=ok snapshot=",
     "source/shop: the retention has decided snapshot=",
-    "the repository's lock is taken lock=",
+    "repository lock acquired lock=",
     "a snapshot is stored snapshot=",
-    "the repository's lock is given up removed=true",
+    "repository lock released removed=true",
 ];
 
 fn a_run_tells_what_it_does_as_far_as_it_is_asked(subject: &dyn Subject) {

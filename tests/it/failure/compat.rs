@@ -100,7 +100,7 @@ fn restored_as_database(world: &World) {
 }
 
 #[test]
-fn what_is_no_repository_of_ours_is_refused_with_a_hint() {
+fn a_repository_that_cannot_be_used_is_refused_with_a_hint() {
     let Some(world) = World::new(&["a"], Setup::default()) else { return };
     let (repo, password) = (world.repo(), world.config.password_file());
     let refused = |why: &str, hint: &str| {

@@ -1,4 +1,4 @@
-//! A repository that is damaged is found out, and a missing pack is stored again.
+//! Damage of a repository is detected, and a missing pack is stored again.
 
 use std::{fs, path::PathBuf};
 
@@ -68,7 +68,7 @@ fn a_missing_pack_is_found_and_stored_again() {
     assert!(found["errors"].to_string().contains(&id[..8]), "the missing pack {id} is named: {found}");
 
     world.backup(&[]).expect_code(3);
-    // What the backup that has just succeeded stored must be there for whoever reads it.
+    // Readers must find the data of the backup that has just succeeded.
     world.cmd().args(["restore", "pg/a", "--into", "copy"]).run().ok();
     testkit::postgres::assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
     // Two dumps of the same data differ in the time in their headers alone.

@@ -1,4 +1,4 @@
-//! The commit gate: whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
+//! The commit gate: a failed dump never leaves a snapshot and does not affect other items.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The program is killed, or asked to end: what is committed stays whole, and nothing is left in the way.
+//! The program is killed or terminated: committed snapshots stay complete, and nothing that is left blocks later runs.
 
 use std::{
     collections::BTreeSet,

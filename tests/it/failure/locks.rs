@@ -1,4 +1,4 @@
-//! Locks: ours are honoured by stock restic, its locks by us, and those of the dead by nobody.
+//! Locks: stock restic honours ours, we honour its locks, and locks of dead processes are ignored.
 
 use std::{
     fs::{self, File},
@@ -50,7 +50,7 @@ fn our_lock_keeps_stock_restic_from_pruning() {
         let refused = restic.run(&repo, &password, &["prune"]);
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && said.contains("already locked"), "{said}");
-        // What only reads, or only adds, goes on.
+        // Commands that only read or only add continue.
         restic.backup_stdin(&repo, &password, "theirs", b"meanwhile");
     }
     hold.release();
@@ -85,7 +85,7 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
         assert_eq!(snapshots_without_lock(&world), before);
         let mut waiting = Running::start(cmd_with(&patient).arg("backup").into_command());
         waiting.wait_for("waiting for an exclusive lock");
-        // Killed by its owner's death, the lock is in nobody's way any more.
+        // The owner is dead, so the lock no longer blocks.
         let id = restic.id();
         restic.kill();
         let ended = waiting.finish().expect_code(0);
@@ -97,7 +97,7 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
         );
         assert_eq!(locks(&world.repo()), 0);
     }
-    // A lock that is given back in order is waited for as well.
+    // A lock that is released normally is waited for as well.
     let restic = stopped_restic(&world, Tool::ResticNew, &["check"]);
     let mut waiting = Running::start(cmd_with(&patient).arg("backup").into_command());
     waiting.wait_for("waiting for an exclusive lock");
@@ -107,12 +107,12 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
     world.clean();
 }
 
-/// A backup on what looks like another host, whose clock is a day ahead, that is killed and leaves its lock behind.
+/// A backup that appears to run on another host, whose clock is a day ahead. It is killed and leaves its lock.
 fn killed_elsewhere(world: &World) {
     let hold = world.clients.hold("a");
     let program = world.cmd().args(["backup", "pg/a"]).into_command();
     let mut elsewhere = Command::new("unshare");
-    // Its processes have other numbers there.
+    // Process ids differ there.
     elsewhere.args(["--pid", "--fork", "--kill-child"]).arg(program.get_program()).args(program.get_args());
     elsewhere.env("LD_PRELOAD", Tool::Faketime.path().unwrap()).env("FAKETIME", "+1d");
     elsewhere.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -141,7 +141,7 @@ fn a_lock_with_a_wrong_time_counts_for_half_an_hour_by_the_clock_of_the_storage(
     );
     assert_eq!(locks(&world.repo()), 1);
 
-    // As if half an hour had passed.
+    // Simulates that half an hour has passed.
     let age = || {
         let entry = fs::read_dir(world.repo().join("locks")).unwrap().next().unwrap().unwrap();
         let file = File::options().write(true).open(entry.path()).unwrap();
@@ -207,7 +207,7 @@ fn backups_may_overlap_and_prunes_may_not() {
     assert!(leftovers >= 2);
 }
 
-/// Names of the snapshot files; works while somebody else has locked the repository.
+/// Names of the snapshot files; works while another process has locked the repository.
 fn snapshots_without_lock(world: &World) -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> = fs::read_dir(world.repo().join("snapshots"))
         .unwrap()

@@ -1,5 +1,5 @@
-//! An index that is lost or damaged, packs that were cut off, files under wrong names: each is told, nothing is removed that can
-//! be healed, and the repair heals it.
+//! An index that is lost or damaged, packs that were cut off, files under wrong names: each is reported, no recoverable
+//! data is removed, and the repair restores it.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn name(path: &std::path::Path) -> String {
 }
 
 #[test]
-fn a_lost_index_stops_backup_and_prune_and_is_written_anew() {
+fn a_lost_index_stops_backup_and_prune_and_can_be_rebuilt() {
     let Some(place) = Place::backed_up(2) else { return };
     for index in place.files_of("index") {
         fs::remove_file(index).unwrap();
@@ -38,7 +38,7 @@ fn a_lost_index_stops_backup_and_prune_and_is_written_anew() {
     assert_eq!(report["indexed"], report["packs"], "{report}");
     place.clean();
     place.all_restorable(2);
-    // Nothing is stored anew: what was there is known again.
+    // Nothing is stored again: the existing data is known again.
     let backup = place.run(&["--json", "backup"]).ok().json();
     assert!(backup["items"][0]["bytes_added"].as_u64().unwrap() < 100_000, "{backup}");
     place.run(&["prune"]).ok();
@@ -54,7 +54,7 @@ fn item(place: &Place) -> String {
 }
 
 #[test]
-fn a_part_of_the_index_that_is_lost_is_found_wherever_it_is_looked_at() {
+fn a_lost_part_of_the_index_is_found_by_every_command() {
     let Some(place) = Place::backed_up(3) else { return };
     let indexes = place.files_of("index");
     assert_eq!(indexes.len(), 3);
@@ -203,9 +203,9 @@ fn a_pack_that_an_interrupted_run_left_is_no_lost_index() {
 }
 
 #[test]
-fn folders_that_cannot_be_read_are_not_taken_for_stored() {
+fn unreadable_directories_do_not_count_as_stored() {
     let Some(place) = Place::backed_up(1) else { return };
-    // The smallest pack is the one with the folders.
+    // The smallest pack is the one with the directories.
     let pack =
         place.files_of("data").into_iter().min_by_key(|path| fs::metadata(path).unwrap().len()).unwrap();
     fs::write(&pack, vec![0; fs::metadata(&pack).unwrap().len() as usize]).unwrap();
@@ -235,7 +235,7 @@ fn packs_that_are_not_mounted_are_not_taken_out_of_the_index() {
     let before = place.content();
     for command in [&["repair", "index"][..], &["backup"], &["prune"]] {
         let run = place.run(command).expect_code(4);
-        assert!(run.stderr.contains("is the storage mounted whole?"), "{command:?}: {}", run.stderr);
+        assert!(run.stderr.contains("is the storage mounted completely?"), "{command:?}: {}", run.stderr);
         assert!(run.stderr.contains("`tik-backup repair index --force`"), "{}", run.stderr);
         assert_eq!(place.content(), before, "{command:?} changed something");
     }
@@ -250,7 +250,7 @@ fn packs_that_are_not_mounted_are_not_taken_out_of_the_index() {
     let run = place.run(&["repair", "index", "--force"]).expect_code(1);
     assert!(run.stdout.contains("LOST: ") && !run.stdout.contains("complete"), "{}", run.stdout);
     let last = run.stdout.lines().last().unwrap();
-    assert!(last.contains("are gone: run a backup"), "{}", run.stdout);
+    assert!(last.contains("are missing: run a backup"), "{}", run.stdout);
     place.run(&["backup"]).ok();
     let newest = place.new.snapshots_json(&place.repo(), &place.config.password_file()).pop().unwrap();
     let target = tempfile::tempdir().unwrap();
@@ -265,7 +265,7 @@ fn one_pack_that_is_gone_is_named_with_code_one_and_the_index_is_not_called_comp
     let run = place.run(&["repair", "index"]).expect_code(1);
     assert!(run.stdout.contains("LOST: 1 pack that the index listed is not"), "{}", run.stdout);
     assert!(!run.stdout.contains("complete"), "{}", run.stdout);
-    assert!(run.stdout.lines().last().unwrap().contains("1 pack is gone: run a backup"), "{}", run.stdout);
+    assert!(run.stdout.lines().last().unwrap().contains("1 pack is missing: run a backup"), "{}", run.stdout);
     place.run(&["backup"]).ok();
     let whole = place.run(&["repair", "index"]).ok();
     assert!(whole.stdout.starts_with("the index is complete: "), "{}", whole.stdout);
@@ -291,7 +291,7 @@ fn a_pack_that_a_backup_has_just_stored_is_not_taken_for_lost() {
         server.list_outdated(&pack, size);
         let run = place.run_remote(&config, &["backup"]).ok();
         assert!(server.listed_outdated());
-        assert!(!run.stderr.contains("of the index"), "{}", run.stderr);
+        assert!(!run.stderr.contains("from the index"), "{}", run.stderr);
         assert!(indexes.iter().all(|index| index.exists()), "index files were replaced");
     }
     place.clean();

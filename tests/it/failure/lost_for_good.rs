@@ -1,4 +1,4 @@
-//! What is lost for good is told until somebody has dealt with it: packs, folders beside their index, and whole snapshots.
+//! Permanent losses are reported until they are resolved: packs, directories together with their index, and whole snapshots.
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
@@ -20,18 +20,18 @@ fn smallest(packs: &[PathBuf]) -> &PathBuf {
 }
 
 #[test]
-fn a_loss_is_told_until_the_incomplete_snapshots_are_removed_and_a_check_is_clean() {
+fn a_loss_is_reported_until_the_incomplete_snapshots_are_removed_and_a_check_is_clean() {
     let Some(place) = Place::backed_up(1) else { return };
     assert!(kinds(&status(&place)).is_empty());
     fs::remove_file(place.largest_pack()).unwrap();
-    // The source has nothing of it any more.
+    // The source no longer has the data.
     for name in ["first", "backup 0"] {
         fs::remove_dir_all(place.folder().join(name)).unwrap();
     }
     place.add("other");
     let run = place.run(&["backup"]).expect_code(3);
     assert!(run.stderr.contains("1 pack of the repository was lost or cut off"), "{}", run.stderr);
-    // The next run does not see it any more, and the problem stays.
+    // The next run no longer detects it, and the problem stays.
     place.run(&["backup"]).ok();
     let after = status(&place);
     assert_eq!(kinds(&after), ["damage"], "{after}");
@@ -64,7 +64,7 @@ fn a_loss_is_told_until_the_incomplete_snapshots_are_removed_and_a_check_is_clea
 }
 
 #[test]
-fn damage_that_reading_finds_is_told_until_the_pack_is_repaired() {
+fn damage_that_reading_finds_is_reported_until_the_pack_is_repaired() {
     let Some(place) = Place::backed_up(1) else { return };
     let pack = place.largest_pack();
     let mut bytes = fs::read(&pack).unwrap();
@@ -73,7 +73,7 @@ fn damage_that_reading_finds_is_told_until_the_pack_is_repaired() {
     fs::write(&pack, bytes).unwrap();
     place.run(&["check"]).ok();
     place.run(&["check", "--read-data"]).expect_code(1);
-    // A check that reads nothing cannot see it.
+    // A check that reads nothing cannot detect it.
     place.run(&["check"]).ok();
     assert_eq!(kinds(&status(&place)), ["damage"]);
     let id = pack.file_name().unwrap().to_str().unwrap();
@@ -85,7 +85,7 @@ fn damage_that_reading_finds_is_told_until_the_pack_is_repaired() {
 }
 
 #[test]
-fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
+fn a_part_of_the_index_that_is_lost_together_with_directories_is_found() {
     let Some(place) = Place::backed_up(1) else { return };
     let (packs, indexes): (BTreeSet<_>, BTreeSet<_>) =
         (place.files_of("data").into_iter().collect(), place.files_of("index").into_iter().collect());
@@ -96,7 +96,7 @@ fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
     for index in place.files_of("index").into_iter().filter(|index| !indexes.contains(index)) {
         fs::remove_file(index).unwrap();
     }
-    // The smallest pack is the one with the folders.
+    // The smallest pack is the one with the directories.
     fs::remove_file(smallest(&new)).unwrap();
     let before = place.content();
     for command in ["backup", "prune", "drill"] {
@@ -117,7 +117,7 @@ fn a_part_of_the_index_that_is_lost_together_with_folders_is_found() {
 }
 
 #[test]
-fn snapshots_that_somebody_else_removed_are_missed() {
+fn snapshots_that_another_program_removed_are_reported() {
     let Some(place) = Place::backed_up(1) else { return };
     let older = place.config.dir().join("older");
     run_ok(std::process::Command::new("cp").arg("-a").arg(place.repo()).arg(&older), b"");
@@ -150,7 +150,7 @@ fn a_manifest_that_cannot_be_read_puts_the_previous_snapshot_in_doubt() {
     let packs = place.files_of("data");
     let folders = smallest(&packs);
     for pack in packs.iter().filter(|pack| *pack != folders) {
-        // As many bytes as before.
+        // The same number of bytes as before.
         fs::write(pack, vec![0; usize::try_from(fs::metadata(pack).unwrap().len()).unwrap()]).unwrap();
     }
     let run = place.run(&["--json", "backup"]);

@@ -1,5 +1,5 @@
-//! What happens when something goes wrong: tools that fail, processes that are killed, storage that is full, gone,
-//! damaged or refuses. The witnesses are real PostgreSQL, real files and stock restic, old and new.
+//! Failures: failing tools, killed processes, and storage that is full, missing, damaged or refuses. Results are checked with
+//! real PostgreSQL, real files and stock restic, old and new.
 
 mod cifs;
 mod compat;

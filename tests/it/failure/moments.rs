@@ -1,5 +1,5 @@
-//! What is stored is what was there, although the application replaces its tables at the worst moment: of TRUNCATE, DROP with
-//! CREATE and ALTER TABLE an older snapshot shows nothing but an empty table.
+//! Backups contain all rows although the application replaces its tables at the worst moment: after TRUNCATE, DROP with CREATE
+//! and ALTER TABLE, an older snapshot shows an empty table.
 
 use std::{
     fs,
@@ -94,7 +94,7 @@ fn tables_that_were_replaced_before_they_were_locked_are_read_again() {
             "BEGIN; CREATE TABLE new AS TABLE prices; ALTER TABLE prices RENAME TO old_$n; ALTER TABLE new RENAME TO prices; COMMIT",
         ),
         ("rewritten", "ALTER TABLE prices ALTER i TYPE bigint, ALTER text TYPE varchar(90)"),
-        // Nothing is written anew, and what an older snapshot shows of the column is lost all the same.
+        // No table is rewritten, but an older snapshot still shows the column without its data.
         (
             "column",
             "ALTER TABLE prices ADD COLUMN other text DEFAULT 'x'; ALTER TABLE prices DROP COLUMN text; \
@@ -167,7 +167,7 @@ fn waiting_for_a_safe_snapshot_loses_nothing() {
     assert_eq!(rows(&backup, "w"), 1);
 }
 
-/// psql at work on a script.
+/// A psql that runs a script.
 fn script(server: &PgServer, database: &str, sql: &str) -> Child {
     let mut command = server.client("psql");
     command.args(["-Xq", "-v", "ON_ERROR_STOP=1", "-d", database]);

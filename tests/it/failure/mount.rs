@@ -1,4 +1,4 @@
-//! The mount guard: what is not mounted, or not any more, is not written to.
+//! The mount guard: nothing is written if the storage is not, or no longer, mounted.
 
 use std::{
     ffi::CString,
@@ -14,7 +14,7 @@ use testkit::{
     program::quoted,
 };
 
-/// Mounts an empty file system of that many MiB; it is unmounted when dropped.
+/// Mounts an empty file system of this size in MiB; it is unmounted when dropped.
 pub struct Tmpfs(PathBuf);
 
 impl Tmpfs {
@@ -24,7 +24,7 @@ impl Tmpfs {
         Self(at.to_owned())
     }
 
-    /// Takes it away while it is in use.
+    /// Unmounts it while it is in use.
     pub fn vanish(self) {
         unmount(&self.0, UnmountFlags::DETACH).unwrap();
         std::mem::forget(self);
@@ -37,7 +37,7 @@ impl Drop for Tmpfs {
     }
 }
 
-/// A world, its mount point, the repository below it and a configuration that says so.
+/// A world, its mount point, the repository below it and its configuration.
 struct Mounted {
     world: World,
     point: PathBuf,
@@ -71,11 +71,11 @@ fn nothing_is_written_where_nothing_is_mounted() {
         };
         refused("an empty folder");
         assert!(files(&point).is_empty() && fs::read_dir(&point).unwrap().count() == 0);
-        // Not even if what lies in the folder looks like the repository.
+        // Not even if the directory contains files that look like the repository.
         world.new.init(&repo, &world.config.password_file());
         let before = files(&point);
         refused("a repository underneath");
-        // Nor if the folder is bound onto itself, as a sandbox does that lets a service write there.
+        // Nor if the directory is bound onto itself, as by a sandbox that makes it writable for a service.
         mount_bind(&point, &point).unwrap();
         refused("a folder bound onto itself");
         unmount(&point, UnmountFlags::DETACH).unwrap();
@@ -91,7 +91,7 @@ fn nothing_is_written_where_nothing_is_mounted() {
         drop(storage);
         assert_eq!(files(&point), before);
 
-        // The other way round: mounted, but the repository is said to lie elsewhere.
+        // The reverse: mounted, but the configured repository is elsewhere.
         let _storage = Tmpfs::mount(&point, 64);
         let outside = world.config.dir().join("outside");
         let text = fs::read_to_string(&config).unwrap();
@@ -106,7 +106,7 @@ fn nothing_is_written_where_nothing_is_mounted() {
                 run.stderr
             );
         }
-        // A symbolic link does not get around it.
+        // A symbolic link does not bypass it.
         fs::create_dir(&outside).unwrap();
         std::os::unix::fs::symlink(&outside, &repo).unwrap();
         cmd_with(&config).arg("init").run().expect_code(2);
@@ -114,7 +114,7 @@ fn nothing_is_written_where_nothing_is_mounted() {
     });
 }
 
-/// Whoever was killed while it backed up has left a lock, and the storage is looked at where it can only be read.
+/// A killed backup has left a lock, and the storage is read where it is mounted read-only.
 #[test]
 fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
     in_private_namespace(|| {
@@ -131,13 +131,13 @@ fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
         assert_eq!(locks(&repo), 1);
         mount_remount(&point, MountFlags::RDONLY, c"").unwrap();
         let read = cmd_with(&config).arg("check").run().ok();
-        for said in ["its process is dead", "it stays where it is", "reading without a lock"] {
+        for said in ["its process is dead", "it is left in place", "reading without a lock"] {
             assert!(read.stderr.contains(said), "{said}: {}", read.stderr);
         }
         let into = world.config.dir().join("restored");
         cmd_with(&config).args(["restore", "pg/b", "--to"]).arg(&into).run().ok();
         assert_eq!(locks(&repo), 1);
-        // Who writes is refused all the same.
+        // Writing commands are refused.
         cmd_with(&config).arg("prune").run().expect_code(4);
         mount_remount(&point, MountFlags::empty(), c"").unwrap();
         cmd_with(&config).arg("prune").run().ok();
@@ -146,7 +146,7 @@ fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
     });
 }
 
-/// The storage goes away, or another one takes its place, while a dump is running.
+/// The storage disappears or is replaced while a dump is running.
 #[test]
 fn storage_that_vanishes_during_a_run_fails_it() {
     in_private_namespace(|| {
@@ -163,7 +163,7 @@ fn storage_that_vanishes_during_a_run_fails_it() {
             hold.wait_reached(&mut run);
             let mut other = None;
             if replaced {
-                // A copy of the repository, as an older state of the storage would be.
+                // A copy of the repository, like an older state of the storage.
                 let copy = world.config.dir().join("copy");
                 run_ok(std::process::Command::new("cp").arg("-a").arg(&point).arg(&copy), b"");
                 other = Some(Tmpfs::mount(&point, 64));
@@ -205,7 +205,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::runni
         let patient =
             fs::read_to_string(config).unwrap().replace("retry_for = \"1s\"", "retry_for = \"10m\"");
         fs::write(config, patient).unwrap();
-        // The storage is another folder, so that it can be mounted again with what it holds.
+        // The storage is a bind mount of another directory, so that it can be mounted again with its content.
         let storage = world.config.dir().join("storage");
         fs::create_dir(&storage).unwrap();
         let mount_it = || mount_bind(&storage, point).unwrap();
@@ -227,7 +227,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::runni
 }
 
 #[test]
-fn a_storage_that_is_mounted_again_is_gone_on_with() {
+fn a_storage_that_is_mounted_again_is_used_again() {
     unmounted_in_the_middle(|mount_it, mounted, run| {
         mount_it();
         let ended = run.finish().expect_code(0);

@@ -1,4 +1,4 @@
-//! Servers that move during a run: what passes is waited for, and what went away is no failure.
+//! Servers that change during a run: temporary failures are waited for, and a removed database is not a failure.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -59,7 +59,7 @@ fn a_database_that_is_dropped_or_renamed_during_the_run_has_vanished() {
     // The largest is dumped first.
     fill(&world.server, "held", "large", 20_000, "x");
     world.backup(&["pg/held", "pg/dropped", "pg/renamed"]).ok();
-    // While pg_dump waits for a reader, PostgreSQL lets nobody drop a database.
+    // While pg_dump waits for a reader, PostgreSQL does not allow a database to be dropped.
     let hold = hold_before(&world, "held");
     let mut backup = testkit::running::Running::start(world.cmd().args(["--json", "backup"]).into_command());
     hold.wait_reached(&mut backup);

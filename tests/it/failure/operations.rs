@@ -1,5 +1,5 @@
-//! The steps of docs/operations.md for a damaged repository, executed as they stand there, in their order. Stock restic says
-//! afterwards that nothing is lost that could be healed.
+//! Executes the steps of docs/operations.md for a damaged repository literally and in order. Stock restic confirms afterwards
+//! that no recoverable data is lost.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -7,7 +7,7 @@ use testkit::{bin, process::run_ok};
 
 use super::place::Place;
 
-/// All blocks of a section that are to be run, in their order.
+/// All command blocks of a section, in order.
 #[track_caller]
 fn commands(heading: &str) -> String {
     let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
@@ -37,8 +37,8 @@ fn commands(heading: &str) -> String {
 /// Its backup ends with code 3.
 const LOST_PACKS: &str = "## Packs that are gone or cut off";
 
-/// Runs a section as an operator with a shell would; every command must succeed, but for the repair of a pack, which ends with 1
-/// as something of the pack is lost.
+/// Runs a section as an operator does in a shell. Every command must succeed, except for the repair of a pack, which ends with 1
+/// because some data of the pack is lost.
 #[track_caller]
 fn follow(place: &Place, heading: &str, variables: &[(&str, String)]) {
     let programs = tempfile::tempdir().unwrap();
@@ -46,7 +46,7 @@ fn follow(place: &Place, heading: &str, variables: &[(&str, String)]) {
     let path = format!("{}:{}", programs.path().display(), std::env::var("PATH").unwrap());
     let line = |line: &str| match line.starts_with("tik-backup repair packs ") {
         true => format!("code=0; {line} || code=$?; [ $code = 1 ]\n"),
-        // What was lost is told, even where all of it is stored again.
+        // The loss is reported even if all lost data is stored again.
         false if heading == LOST_PACKS && line == "tik-backup backup" => {
             format!("code=0; {line} || code=$?; [ $code = 3 ]\n")
         }

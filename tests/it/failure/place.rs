@@ -1,4 +1,4 @@
-//! A folder that is backed up, for what concerns the repository alone: no server has to be started.
+//! A directory source for tests of the repository alone: no server has to be started.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use testkit::{
     program::quoted,
 };
 
-/// A folder, its configuration, and both restics: the old one checks, the new one restores.
+/// A directory, its configuration, and both restics: the old one checks, the new one restores.
 pub struct Place {
     folder: TempDir,
     pub config: Config,
@@ -21,7 +21,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A folder with some files and no repository. `None`, with a visible skip, if restic is missing.
+    /// A directory with some files and no repository. `None`, with a visible skip, if restic is missing.
     pub fn new() -> Option<Self> {
         let (old, new) = (Restic::old()?, Restic::new_()?);
         let folder = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ impl Place {
         Some(place)
     }
 
-    /// As [`Self::new`], with so many backups, each with files that the one before does not have.
+    /// As [`Self::new`], with this number of backups, each with new files.
     pub fn backed_up(times: u32) -> Option<Self> {
         let place = Self::new()?;
         place.run(&["init"]).ok();
@@ -48,7 +48,7 @@ impl Place {
         Some(place)
     }
 
-    /// Adds files whose content cannot be compressed, and folders.
+    /// Adds files whose content cannot be compressed, and directories.
     pub fn add(&self, name: &str) {
         let top = self.folder.path().join(name);
         let mut state = name.bytes().fold(88_172_645_463_325_252u64, |state, byte| {
@@ -78,23 +78,23 @@ impl Place {
         ran
     }
 
-    /// The folder that is backed up.
+    /// The directory that is backed up.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the repository lies.
+    /// The path of the repository.
     pub fn repo(&self) -> PathBuf {
         self.config.repo()
     }
 
-    /// The files of one of the repository's folders, sorted.
+    /// The files of one of the repository's directories, sorted.
     pub fn files_of(&self, folder: &str) -> Vec<PathBuf> {
         let folder = self.repo().join(folder);
         files(&folder).into_iter().map(|(path, _)| folder.join(path)).collect()
     }
 
-    /// Everything in the repository but its locks.
+    /// All files of the repository except its locks.
     pub fn content(&self) -> Vec<(PathBuf, u64)> {
         files(&self.repo()).into_iter().filter(|(path, _)| !path.starts_with("locks")).collect()
     }
@@ -111,7 +111,7 @@ impl Place {
         self.run(&["check", "--read-data"]).ok();
     }
 
-    /// Stock restic restores every snapshot, of which there are so many, and verifies it.
+    /// Stock restic restores and verifies every snapshot, of which there are this many.
     #[track_caller]
     pub fn all_restorable(&self, count: usize) {
         let snapshots = self.new.snapshots_json(&self.repo(), &self.config.password_file());
@@ -134,7 +134,7 @@ impl Place {
         assert!(text.contains(&from), "{text}");
         let to = format!("location_file = {}", quoted(&file.display().to_string()));
         let path = self.config.dir().join("remote.toml");
-        // What is refused for good is not tried for long.
+        // Permanent refusals are not retried for long.
         let size = "pack_size = \"4MiB\"";
         let text = text.replace(&from, &to).replace(size, &format!("{size}\noptions = {{ retry = \"1\" }}"));
         fs::write(&path, text).unwrap();

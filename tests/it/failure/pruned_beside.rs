@@ -35,7 +35,7 @@ fn packs_that_a_prune_removes_before_the_commit_fail_the_item() {
         assert!(run.stderr.contains("was removed from the repository while it ran"), "{}", run.stderr);
         assert!(place.files_of("snapshots").is_empty(), "a failed item leaves no snapshot");
     }
-    // Whatever it said is true.
+    // All its output is true.
     let snapshots = place.files_of("snapshots").len();
     // Code 1 says that packs of the run are gone.
     let repair = place.run(&["repair", "index"]);
@@ -50,7 +50,7 @@ fn packs_that_a_prune_removes_before_the_commit_fail_the_item() {
 #[test]
 fn a_snapshot_that_a_prune_broke_at_the_last_moment_is_removed_and_its_item_fails() {
     let Some((place, server, config)) = forgotten() else { return };
-    // The packs were listed a moment ago, and the snapshot that needs them is not there yet.
+    // The packs have just been listed, and the snapshot that needs them is not written yet.
     server.before_upload("/snapshots/", prune(place.repo(), place.config.password_file()));
     let run = place.run_remote(&config, &["--json", "backup"]);
     assert!(server.acted());
@@ -71,17 +71,17 @@ fn a_pack_that_is_lost_on_a_server_is_stored_again_and_readers_find_it() {
     let config = place.remote(&server.location());
     std::fs::remove_file(place.largest_pack()).unwrap();
     let run = place.run_remote(&config, &["backup"]).expect_code(3);
-    assert!(run.stderr.contains("taken out of the index"), "{}", run.stderr);
+    assert!(run.stderr.contains("removed from the index"), "{}", run.stderr);
     place.clean();
     place.all_restorable(2);
 
-    // The same where the server lets nobody remove files: it is said.
+    // The same if the server does not allow files to be removed: this is reported.
     std::fs::remove_file(place.largest_pack()).unwrap();
     server.refuse_removal();
     for _ in 0..2 {
         // Again and again: the newest snapshot may not restore.
         let run = place.run_remote(&config, &["backup"]).expect_code(3);
-        assert!(run.stderr.contains("could not be taken out of the index"), "{}", run.stderr);
+        assert!(run.stderr.contains("could not be removed from the index"), "{}", run.stderr);
         let status = place.run_remote(&config, &["--json", "status", "--check"]).expect_code(5).json();
         assert_eq!(status["problems"][0]["kind"], "damage", "{status}");
         assert!(status["problems"][0]["text"].as_str().unwrap().contains("repair index"), "{status}");

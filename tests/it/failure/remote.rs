@@ -49,8 +49,8 @@ fn a_rest_server_is_a_repository_like_any_other() {
     cmd(&["restore", "pg/a", "--into", "copy"]).ok();
     assert_same_dump(&world.server.dump_text("a"), &world.server.dump_text("copy"));
 
-    // An answer of the server that passes is survived, also for longer than the library tries by itself; one that stays ends
-    // the run.
+    // A temporary error of the server is retried, also for longer than the library itself retries; a permanent one ends the
+    // run.
     fill(&world.server, "a", "small", 20_000, "changed");
     server.refuse("/data/", 500, 4);
     cmd(&["backup"]).ok();
@@ -79,7 +79,7 @@ fn a_rest_server_is_a_repository_like_any_other() {
     assert!(!run.stderr.contains("secret"), "{}", run.stderr);
 }
 
-/// A storage without locks: nothing is deleted at once, for somebody may be using it.
+/// A storage without locks: nothing is deleted at once, because another process may be using it.
 fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]) -> testkit::Ran) {
     cmd(&["backup"]).ok();
     server.requests();
@@ -91,7 +91,7 @@ fn pruned_in_two_phases(world: &World, server: &RestServer, cmd: &dyn Fn(&[&str]
     for item in ["pg/a", "pg/b"] {
         world.whole(world.snapshots(item).first().unwrap(), item);
     }
-    // A run after it does not count on what is marked.
+    // A later run does not rely on marked packs.
     fill(&world.server, "a", "small", 20_000, "changed");
     cmd(&["backup"]).ok();
     cmd(&["prune"]).ok();

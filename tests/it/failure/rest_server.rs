@@ -1,5 +1,5 @@
 //! A small server for restic's REST protocol, versions 1 and 2, that keeps its files as a local repository does, and
-//! refuses what it is told to refuse.
+//! refuses requests on demand.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -18,21 +18,21 @@ use std::{
 const AUTHORIZATION: &str = "Basic YmFja3VwOnNlY3JldA==";
 const V2: &str = "application/vnd.x.restic.rest.v2";
 
-/// Start of the path of an upload, and what is done before that upload is stored.
+/// Prefix of the path of an upload, and an action before that upload is stored.
 type Before = (String, Box<dyn FnOnce() + Send>);
 
 struct State {
     root: PathBuf,
-    /// What is done before the next uploads of a kind, one after the other.
+    /// Actions before the next uploads of a kind, in order.
     before: Mutex<VecDeque<Before>>,
-    /// Everything is refused until so many requests of this path were.
+    /// Everything is refused until this number of requests with this path were refused.
     away: Mutex<Option<(String, u32)>>,
-    /// Start of the path of the upload that is stored and not answered.
+    /// Prefix of the path of the upload that is stored and not answered.
     unanswered: Mutex<Option<String>>,
-    /// Start of the path of uploads to refuse, the status to refuse them with, how often.
+    /// Prefix of the path of uploads to refuse, the status, and the number of refusals.
     refusal: Mutex<Option<(String, u16, u32)>>,
     requests: Mutex<Vec<String>>,
-    /// A file that the next listing with it shows as it was a moment ago: not there, or of this size.
+    /// A file that the next listing with it shows in an earlier state: missing, or with this size.
     outdated: Mutex<Option<(String, Option<u64>)>>,
     /// Whether files cannot be removed.
     append_only: AtomicBool,
@@ -59,7 +59,7 @@ struct Response {
 }
 
 impl RestServer {
-    /// Serves a folder on a free port of this machine.
+    /// Serves a directory on a free port of this machine.
     pub fn start(root: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = Arc::new(State {
@@ -80,29 +80,29 @@ impl RestServer {
                 if state.over.load(Ordering::SeqCst) {
                     return;
                 }
-                // A connection that breaks off is the client's affair.
+                // Broken connections are ignored.
                 thread::spawn(move || state.serve(stream).ok());
             }
         });
         Self { state, listener }
     }
 
-    /// The location with its password, as restic and we write it.
+    /// The location with its password, in the form of restic and this program.
     pub fn location(&self) -> String {
         format!("rest:http://backup:secret@{}/", self.listener.local_addr().unwrap())
     }
 
-    /// Refuses the next uploads whose path begins so.
+    /// Refuses the next uploads with this path prefix.
     pub fn refuse(&self, start: &str, status: u16, times: u32) {
         self.faults().refuse(start, status, times);
     }
 
-    /// To have it refuse something while it serves.
+    /// A handle to refuse requests while the server is running.
     pub fn faults(&self) -> Faults {
         Faults(self.state.clone())
     }
 
-    /// Stores the next upload whose path begins so, and breaks the connection instead of answering.
+    /// Stores the next upload with this path prefix, and breaks the connection instead of answering.
     pub fn lose_answer(&self, start: &str) {
         *self.state.unanswered.lock().unwrap() = Some(start.to_owned());
     }
@@ -112,32 +112,32 @@ impl RestServer {
         self.state.unanswered.lock().unwrap().is_none()
     }
 
-    /// Lets nobody remove files from now on.
+    /// Refuses to remove files from now on.
     pub fn refuse_removal(&self) {
         self.state.append_only.store(true, Ordering::SeqCst);
     }
 
-    /// Does something before the next upload whose path begins so is stored, after what was to be done before earlier ones.
+    /// Runs an action before the next upload with this path prefix is stored, after the actions for earlier ones.
     pub fn before_upload(&self, start: &str, act: impl FnOnce() + Send + 'static) {
         self.state.before.lock().unwrap().push_back((start.to_owned(), Box::new(act)));
     }
 
-    /// Shows a file in the next listing that has it as it was before its upload, or with this size during it.
+    /// Shows a file in the next listing with it as it was before its upload, or with this size during the upload.
     pub fn list_outdated(&self, name: &str, size: Option<u64>) {
         *self.state.outdated.lock().unwrap() = Some((name.to_owned(), size));
     }
 
-    /// Whether the outdated listing was asked for.
+    /// Whether the outdated listing was requested.
     pub fn listed_outdated(&self) -> bool {
         self.state.outdated.lock().unwrap().is_none()
     }
 
-    /// Whether what was to be done before an upload has been done.
+    /// Whether all actions before uploads were run.
     pub fn acted(&self) -> bool {
         self.state.before.lock().unwrap().is_empty()
     }
 
-    /// Refuses nothing any more; whether all refusals were used.
+    /// Stops refusing; returns whether all refusals were used.
     pub fn relent(&self) -> bool {
         self.state.refusal.lock().unwrap().take().is_some_and(|(_, _, left)| left == 0)
     }
@@ -148,16 +148,16 @@ impl RestServer {
     }
 }
 
-/// What makes a server refuse.
+/// Makes a server refuse requests.
 pub struct Faults(Arc<State>);
 
 impl Faults {
-    /// Refuses the next uploads whose path begins so.
+    /// Refuses the next uploads with this path prefix.
     pub fn refuse(&self, start: &str, status: u16, times: u32) {
         *self.0.refusal.lock().unwrap() = Some((start.to_owned(), status, times));
     }
 
-    /// Refuses everything for a moment, until so many requests of this path were refused.
+    /// Refuses everything until this number of requests with this path were refused.
     pub fn away_until(&self, path: &str, times: u32) {
         *self.0.away.lock().unwrap() = Some((path.to_owned(), times));
     }
@@ -165,7 +165,7 @@ impl Faults {
 
 impl Drop for RestServer {
     fn drop(&mut self) {
-        // Wakes the thread that accepts, which sees that it is over.
+        // Wakes the accepting thread, which then ends.
         self.state.over.store(true, Ordering::SeqCst);
         TcpStream::connect(self.listener.local_addr().unwrap()).ok();
     }
@@ -237,7 +237,7 @@ impl State {
         true
     }
 
-    /// Where a local repository keeps the file.
+    /// The path of the file in a local repository.
     fn file(&self, path: &str) -> PathBuf {
         match path.strip_prefix("/data/") {
             Some(name) => self.root.join("data").join(name.get(..2).unwrap_or("xx")).join(name),
@@ -302,7 +302,7 @@ fn failed(error: &io::Error) -> Response {
     status(if error.kind() == io::ErrorKind::NotFound { 404 } else { 500 })
 }
 
-/// The content, or the part that `Range: bytes=FROM-TO` asks for.
+/// The content, or the part requested by `Range: bytes=FROM-TO`.
 fn part(content: Vec<u8>, range: Option<&String>) -> Response {
     let parse = |range: &String| {
         let (from, to) = range.strip_prefix("bytes=")?.split_once('-')?;

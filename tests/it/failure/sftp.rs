@@ -19,7 +19,7 @@ use testkit::{
 
 pub const SSHD: &str = "/usr/sbin/sshd";
 
-/// A server that lets in whoever has the key in the folder.
+/// A server that accepts the key in the directory.
 pub fn start_sshd(dir: &Path) -> (Running, u16) {
     for key in ["host", "user"] {
         run_ok(
@@ -69,7 +69,7 @@ fn an_sftp_server_is_a_repository_like_any_other() {
         world.variant(name, &[hasty, (&line(&world.repo().display().to_string()), &to)])
     };
     let config: PathBuf = sftp_config("sftp.toml", "1s");
-    // What the client learns of this host must not stay in the home of whoever runs the tests.
+    // The client must not store this host's key in the user's home.
     let home = tempfile::tempdir().unwrap();
     let connections = Connections(home.path());
     let cmd = |args: &[&str]| cmd_with(&config).env("HOME", home.path()).args(args).run();
@@ -113,7 +113,7 @@ pub fn kill_children(server: &Running) {
     }
 }
 
-/// Ends, when dropped, the SSH clients whose files are below a folder, so that a failed test leaves none behind.
+/// Ends, when dropped, the SSH clients whose files are below a directory, so that a failed test leaves none behind.
 struct Connections<'a>(&'a Path);
 
 impl Drop for Connections<'_> {

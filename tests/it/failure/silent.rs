@@ -1,4 +1,4 @@
-//! A storage that accepts what it is asked and never answers, and key files that are damaged.
+//! A storage that accepts requests and never answers, and damaged key files.
 
 use std::{fs, io::Read, net::TcpListener, path::Path, thread, time::Duration};
 
@@ -9,7 +9,7 @@ use testkit::{
     running::{Running, wait_until},
 };
 
-/// Takes connections and whatever is sent, and says nothing.
+/// Accepts connections and data, and never answers.
 fn silent_server() -> (String, std::sync::mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -42,7 +42,7 @@ fn sigterm_ends_the_waiting_for_a_server_that_never_answers() {
         let mut run = Running::start(cmd_with(&config).args(args).into_command());
         questions.recv_timeout(Duration::from_secs(60)).unwrap();
         run.signal(Signal::TERM);
-        // A bound for a program that does not end.
+        // A time limit for a program that does not end.
         wait_until("it has ended", || run.has_ended());
         let ended = run.finish().expect_code(1);
         assert!(ended.stderr.contains("stopped: terminated (SIGTERM)"), "{args:?}: {}", ended.stderr);
@@ -88,7 +88,7 @@ fn a_damaged_key_file_keeps_no_other_password_from_opening_the_repository() {
     let aside = world.config.dir().join("key");
     fs::rename(&whole, &aside).unwrap();
     let run = world.backup(&[]).expect_code(4);
-    assert!(run.stderr.contains("has no key: its folder `keys` is empty"), "{}", run.stderr);
+    assert!(run.stderr.contains("has no key: its directory `keys` is empty"), "{}", run.stderr);
     fs::write(&whole, b"").unwrap();
     let run = world.backup(&[]).expect_code(4);
     assert!(

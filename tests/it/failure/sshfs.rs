@@ -1,4 +1,4 @@
-//! A repository in a folder that is mounted over SSH: it answers EIO once when its connection is made anew.
+//! A repository in a directory that is mounted over SSH: it returns EIO once when it reconnects.
 
 use std::{fs, path::Path, process::Command};
 

@@ -1,5 +1,5 @@
-//! Storage that fails: errors that pass are survived, lasting ones end the run soon, and nothing is committed on bytes
-//! that did not arrive.
+//! Failing storage: temporary errors are retried, permanent ones end the run soon, and nothing is committed whose data is not
+//! stored.
 
 use rustix::io::Errno;
 use testkit::{
@@ -12,7 +12,7 @@ use testkit::{
 use super::place::Place;
 
 #[test]
-fn errors_that_pass_are_survived() {
+fn temporary_errors_are_retried() {
     let setup = Setup { repository: "pack_size = \"4MiB\"\nverify_writes = true", ..Setup::default() };
     let Some(world) = World::with_repository(&["a", "b"], setup) else { return };
     let Some(shim) = Shim::build() else { return };
@@ -38,7 +38,7 @@ fn errors_that_pass_are_survived() {
     world.spotless();
 }
 
-/// What a network file system answers while its connection is made anew.
+/// The error of a network file system while it reconnects.
 #[test]
 fn a_connection_that_breaks_costs_nothing() {
     let setup = Setup { repository: "verify_writes = true", ..Setup::default() };
@@ -66,10 +66,10 @@ fn a_connection_that_breaks_costs_nothing() {
 }
 
 #[test]
-fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
+fn items_that_failed_in_a_long_outage_are_retried_once() {
     let Some(world) = World::with_repository(&["a", "b"], Setup::default()) else { return };
     let Some(shim) = Shim::build() else { return };
-    // In the second that is waited for there are seven tries.
+    // There are seven attempts within the waiting time of one second.
     let rules = [sometimes("write", "/index/", Errno::IO, 8, 0)];
     let run = shim.load(world.cmd().args(["--json", "backup"]), &world.repo(), &rules).run().ok();
     assert!(
@@ -91,9 +91,9 @@ fn what_failed_in_an_outage_longer_than_the_patience_is_tried_once_more() {
     world.spotless();
 }
 
-/// Of a backup nothing is known then, whatever the storage answers a moment later.
+/// Nothing is known of a backup then, regardless of the storage's later answers.
 #[test]
-fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
+fn a_drill_during_a_long_outage_has_no_verdict() {
     let Some(place) = Place::backed_up(1) else { return };
     let Some(shim) = Shim::build() else { return };
     let drill = |rules: &[String]| {
@@ -107,7 +107,7 @@ fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
     assert!(!shim.hits().is_empty());
     assert_eq!(away["outcome"], "unproven", "{away:#}");
     assert!(away["error"].as_str().unwrap().contains("os error 112"), "{away:#}");
-    // What alone cannot be read, while the storage answers, is another matter.
+    // A single unreadable file of a storage that answers is a different case.
     let pack = place.largest_pack();
     let name = &pack.file_name().unwrap().to_str().unwrap()[..16];
     let broken = drill(&[always("read", name, Errno::IO)]);
@@ -117,7 +117,7 @@ fn a_drill_during_an_outage_longer_than_the_patience_is_no_verdict() {
 }
 
 #[test]
-fn what_the_storage_refuses_is_not_tried_again() {
+fn refusals_of_the_storage_are_not_retried() {
     let setup = Setup { repository: "retry_for = \"10m\"", ..Setup::default() };
     let Some(world) = World::with_repository(&["a"], setup) else { return };
     let Some(shim) = Shim::build() else { return };
@@ -162,7 +162,7 @@ fn lasting_errors_end_the_run_and_nothing_is_committed() {
     world.spotless();
 }
 
-/// A stream without end shows that the run does not wait for it.
+/// An endless stream shows that the run does not wait for it.
 #[test]
 fn a_lasting_error_stops_the_streams() {
     let setup = Setup { repository: "pack_size = \"4MiB\"", ..Setup::default() };
@@ -175,10 +175,10 @@ fn a_lasting_error_stops_the_streams() {
         "{}",
         ended.stderr
     );
-    // Here the error shows when the other item is committed; the endless one brings nothing new to be stored.
+    // Here the error occurs when the other item is committed; the endless one has no new data to store.
     world.clients.script("endless", "dump \"$@\"; while :; do head -c 100000 /dev/zero; sleep 0.1; done");
     let ended = failing_run(&world, &shim, "/index/", &[]);
-    // One cause is told once.
+    // A cause is reported once.
     assert!(ended.stderr.contains(": FAILED: cannot write to the repository (index)"), "{}", ended.stderr);
     for item in ["endless", "finite"] {
         assert!(ended.stderr.contains(&format!("pg/{item}: FAILED")), "{}", ended.stderr);
@@ -205,13 +205,13 @@ fn writes_are_verified_where_it_is_asked_for() {
     for call in ["write", "read"] {
         let run = shim.load(verify(), &world.repo(), &[flip(call, "/data/")]).run().expect_code(4);
         assert!(!shim.hits().is_empty());
-        assert!(run.stderr.contains("other bytes than were written"), "{}", run.stderr);
+        assert!(run.stderr.contains("other data than was written"), "{}", run.stderr);
         assert!(world.snapshots("pg/a").is_empty());
     }
     verify().run().ok();
     world.whole(world.snapshots("pg/a").first().unwrap(), "pg/a");
 
-    // Without it the same fault goes unseen until the data is read: that is what the option is for.
+    // Without the option, the same fault is not detected before the data is read.
     fill(&world.server, "a", "small", 3_000, "other");
     shim.load(world.cmd().arg("backup"), &world.repo(), &[flip("write", "/data/")]).run().ok();
     let before = files(&world.repo()).len();

@@ -1,4 +1,4 @@
-//! The process dies at each single step that changes the repository, one after the other.
+//! The process is killed at every single step that changes the repository.
 
 use std::{collections::BTreeSet, os::unix::process::ExitStatusExt, path::PathBuf};
 
@@ -7,7 +7,7 @@ use testkit::{
     shim::{Shim, kill_after},
 };
 
-/// A bound for a broken program: no run of this size makes so many calls.
+/// A limit for a broken program: no run of this size makes this many calls.
 const MOST: u32 = 300;
 
 /// Runs `arguments`, killed at its first call, then at its second, and so on until it ends by itself. `prepare` gives it
@@ -47,7 +47,7 @@ fn dead_at_any_write_of_a_backup_or_a_prune_the_repository_is_sound() {
         // Every snapshot there is has all it needs, or this fails.
         world.clean_but_locked();
     });
-    // A lock, packs of data and trees, an index, two snapshots: for each the file and its folder are synced.
+    // A lock, packs of data and trees, an index, two snapshots: for each the file and its directory are synced.
     assert!(kills >= 10, "killed only {kills} times");
     assert!(leftovers > 0, "a killed write leaves its temporary file behind");
     assert_eq!(locks(&world.repo()), 0, "the locks of the dead are removed");

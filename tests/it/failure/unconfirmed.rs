@@ -1,4 +1,4 @@
-//! Storages without locks: what is stored counts only once the end of the run has seen that it is still there. And uploads
+//! Storages without locks: snapshots count only after the end of the run has checked that their data still exists. And uploads
 //! whose answer is lost.
 
 use std::{
@@ -12,7 +12,7 @@ use tik_backup::{backup, config::Config, outcome::ItemReport, stream::cancel::Ca
 
 use super::{place::Place, pruned_beside, rest_server::RestServer};
 
-/// Two items, of which a prune breaks the one that is committed first, in the moment before its snapshot is there.
+/// Two items. A prune breaks the one that is committed first, just before its snapshot is written.
 fn broken_first() -> Option<(Place, RestServer, PathBuf)> {
     let (place, server, config) = pruned_beside::forgotten()?;
     in_two(&place, &config);
@@ -20,7 +20,7 @@ fn broken_first() -> Option<(Place, RestServer, PathBuf)> {
     Some((place, server, config))
 }
 
-/// Makes two items of the folder.
+/// Makes two items of the directory.
 fn in_two(place: &Place, config: &Path) {
     let folder = place.folder();
     let text = fs::read_to_string(config).unwrap();
@@ -31,7 +31,7 @@ fn in_two(place: &Place, config: &Path) {
     fs::write(config, text.replace(&from, &to)).unwrap();
 }
 
-/// Exactly one item is reported with the snapshot that was removed; nobody was told that it succeeded.
+/// Exactly one item is reported with the snapshot that was removed; no success was reported for it.
 #[track_caller]
 fn one_was_removed_again(run: &Ran) {
     let report = run.json();
@@ -118,6 +118,6 @@ fn a_storage_that_fails_ends_the_run_and_nothing_that_comes_after_it() {
     let report = backup::run(&config, &[], &Silent, &cancel).unwrap();
     assert!(report.error.is_some(), "{report:?}");
     assert_eq!(SEEN.lock().unwrap().len(), 1, "the item is told once");
-    // Else whoever must know would be told in a hurry.
+    // Otherwise the alert would be sent with a short time limit.
     assert!(!cancel.is_cancelled(), "nobody wants the program to end: {cancel:?}");
 }

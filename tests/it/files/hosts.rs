@@ -281,14 +281,14 @@ fn a_snapshot_dated_in_the_future_makes_nothing_look_well_and_can_be_removed() {
     );
     let (now, then) = (a.out("now"), a.out("then"));
     let ran = a.at(moment, &["restore", "disk/data", "--to", text(&now)]).ok();
-    assert_says(&ran.stderr, &["is left aside because it is dated in the future", &future[..8]]);
+    assert_says(&ran.stderr, &["is ignored because it is dated in the future", &future[..8]]);
     assert_eq!(names(&now), ["of-a"]);
     let ran = a.at(moment, &["restore", "disk/data", "--at", future, "--to", text(&then)]).ok();
     assert_says(&ran.stderr, &["is dated in the future", "a clock was wrong"]);
     assert_eq!(names(&then).len(), 2);
     let drilled = a.at(moment, &["--json", "drill", "disk/data"]).ok();
     assert_eq!(drilled.json()["items"][0]["snapshot"], *first);
-    assert_says(&drilled.stderr, &["is left aside"]);
+    assert_says(&drilled.stderr, &["is ignored because"]);
     // Until it is removed, nothing older is.
     a.edit("[sources.disk]", "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\n[sources.disk]");
     let ran = a.at(moment, &["backup"]).ok();

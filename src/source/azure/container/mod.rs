@@ -280,13 +280,13 @@ impl Container<'_> {
         let stored = |md5| Some(Outcome::Stored { md5, unread: true, differs: false });
         let before = known.get(place(&blob.name, blob.bytes, path)).filter(|before| before.is_state(blob));
         if let Some(before) = before {
-            match self.sink.take_over(Path::new(path), &attributes(blob))? {
+            match self.sink.reuse(Path::new(path), &attributes(blob))? {
                 Some(Stored { bytes, .. }) if bytes == blob.bytes => return Ok(stored(before.md5)),
                 Some(_) => return Err(other_length(blob)),
                 None => {}
             }
         }
-        let kept = self.sink.take_kept(Path::new(path), &attributes(blob), state(blob, path), blob.bytes)?;
+        let kept = self.sink.reuse_kept(Path::new(path), &attributes(blob), state(blob, path), blob.bytes)?;
         Ok(kept.and_then(|md5| stored(Md5(md5))))
     }
 
@@ -306,7 +306,7 @@ impl Container<'_> {
         let Job { blob, path, .. } = job;
         let (found, whole) = earlier.get(self, blob, path)?;
         let Some(Earlier { before, number }) = found else { return Ok(Found::Nowhere { searched: whole }) };
-        match self.sink.take_earlier(number, Path::new(path), &attributes(blob)) {
+        match self.sink.reuse_earlier(number, Path::new(path), &attributes(blob)) {
             Ok(Some(stored)) if stored.bytes == blob.bytes => {
                 Ok(Found::Stored(Outcome::Stored { md5: before.md5, unread: true, differs: false }))
             }

@@ -96,7 +96,7 @@ impl Fetcher<'_, '_> {
                 Ok(properties) => properties,
                 Err(failure) => return Ok(Err(failure)),
             };
-            if let Some(md5) = sink.take_kept(path, &of, key, job.entry.bytes)? {
+            if let Some(md5) = sink.reuse_kept(path, &of, key, job.entry.bytes)? {
                 self.health.stored();
                 return Ok(Ok((Some(Md5(md5)), properties)));
             }

@@ -280,7 +280,7 @@ impl Share<'_> {
         if job.entry.directory {
             return Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }));
         }
-        match self.sink.take_over(Path::new(&job.path), &attributes(&job.entry))? {
+        match self.sink.reuse(Path::new(&job.path), &attributes(&job.entry))? {
             Some(Stored { bytes, .. }) if bytes == job.entry.bytes => {
                 health.stored();
                 Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }))

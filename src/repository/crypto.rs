@@ -1,6 +1,5 @@
-//! Compression, encryption and hashing of what goes into the repository, as restic's repository format (version 2)
-//! defines them: nonce ‖ AES-256-CTR ciphertext ‖ Poly1305-AES tag; files other than packs carry a version byte
-//! before their zstd data.
+//! Compression, encryption and hashing of the repository's data, as defined by restic's repository format (version 2):
+//! nonce ‖ AES-256-CTR ciphertext ‖ Poly1305-AES tag; files other than packs have a version byte before their zstd data.
 
 use std::io;
 
@@ -14,7 +13,7 @@ use crate::error::{Error, Result};
 /// SHA-256 of plaintext (blobs) or of the stored bytes (files): the name of everything in a repository.
 pub(super) type Hash = Id;
 
-/// Bytes that encryption adds: nonce and tag.
+/// Bytes added by encryption: nonce and tag.
 pub(super) const OVERHEAD: usize = 32;
 const NONCE: usize = 16;
 /// AES-256 key, Poly1305's k and r.
@@ -27,12 +26,12 @@ pub(super) fn hash(data: &[u8]) -> Hash {
     Id::new(Sha256::digest(data).into())
 }
 
-/// SHA-256 of data that comes in pieces.
+/// SHA-256 of data in pieces.
 #[derive(Default)]
 pub(super) struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes in the next piece.
+    /// Adds the next piece.
     pub(super) fn update(&mut self, piece: &[u8]) {
         self.0.update(piece);
     }
@@ -48,14 +47,14 @@ impl Hasher {
     }
 }
 
-/// The repository's key, able to seal and unseal.
+/// Encrypts and decrypts with the repository's key.
 #[derive(Clone)]
-pub(super) struct Sealer {
+pub(super) struct Cipher {
     key: Key,
 }
 
-impl Sealer {
-    /// Takes the master key out of an opened repository.
+impl Cipher {
+    /// Uses the master key of an opened repository.
     pub(super) fn new(master: &MasterKey) -> Result<Self> {
         let bytes = [master.encrypt.as_slice(), &master.mac.k, &master.mac.r].concat();
         if bytes.len() != KEY {
@@ -64,8 +63,8 @@ impl Sealer {
         Ok(Self { key: *Key::from_slice(&bytes) })
     }
 
-    /// Seals what `fill` appends to `out`; what stood in `out` before stays as it is.
-    pub(super) fn seal_with(
+    /// Encrypts the bytes that `fill` appends to `out`; the bytes before them are not changed.
+    pub(super) fn encrypt_with(
         &self,
         out: &mut Vec<u8>,
         fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
@@ -82,34 +81,33 @@ impl Sealer {
         Ok(())
     }
 
-    /// Seals an unpacked file (index, snapshot, lock): compressed JSON.
-    pub(super) fn seal_file(&self, json: &[u8]) -> Result<Vec<u8>> {
+    /// Encrypts an unpacked file (index, snapshot, lock): compressed JSON.
+    pub(super) fn encrypt_file(&self, json: &[u8]) -> Result<Vec<u8>> {
         let mut out = Vec::new();
-        self.seal_with(&mut out, |out| {
+        self.encrypt_with(&mut out, |out| {
             out.push(COMPRESSED_FILE);
             zstd::stream::copy_encode(json, out, 3)
         })?;
         Ok(out)
     }
 
-    /// Opens an unpacked file that this program, restic or rustic wrote. `None` if it was sealed with another key or
-    /// is damaged.
-    pub(super) fn unseal_file(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        let plain = self.unseal(sealed)?;
+    /// Decrypts an unpacked file of this program, restic or rustic. `None` if it was encrypted with another key or is damaged.
+    pub(super) fn decrypt_file(&self, encrypted: &[u8]) -> Option<Vec<u8>> {
+        let plain = self.decrypt(encrypted)?;
         match plain.first() {
             Some(&COMPRESSED_FILE) => zstd::stream::decode_all(&plain[1..]).ok(),
             _ => Some(plain),
         }
     }
 
-    /// Opens what was sealed. `None` if it was sealed with another key or is damaged.
-    pub(super) fn unseal(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.unseal_in_place(&mut sealed.to_vec()).map(<[u8]>::to_vec)
+    /// Decrypts data. `None` if it was encrypted with another key or is damaged.
+    pub(super) fn decrypt(&self, encrypted: &[u8]) -> Option<Vec<u8>> {
+        self.decrypt_in_place(&mut encrypted.to_vec()).map(<[u8]>::to_vec)
     }
 
-    /// As [`Self::unseal`], where it lies: `sealed` is used up.
-    pub(super) fn unseal_in_place<'a>(&self, sealed: &'a mut [u8]) -> Option<&'a [u8]> {
-        let (nonce, rest) = sealed.split_at_mut_checked(NONCE)?;
+    /// As [`Self::decrypt`], where it lies: `encrypted` is used up.
+    pub(super) fn decrypt_in_place<'a>(&self, encrypted: &'a mut [u8]) -> Option<&'a [u8]> {
+        let (nonce, rest) = encrypted.split_at_mut_checked(NONCE)?;
         let (data, tag) = rest.split_at_mut_checked(rest.len().checked_sub(OVERHEAD - NONCE)?)?;
         Aes256CtrPoly1305Aes::new(&self.key)
             .decrypt_in_place_detached(Nonce::from_slice(nonce), &[], data, (&*tag).into())
@@ -135,8 +133,8 @@ impl Compressor {
         set(&mut context, CParameter::CompressionLevel(level))?;
         set(&mut context, CParameter::ContentSizeFlag(true))?;
         if level == 1 {
-            // A table of 256 KiB instead of 64 KiB still fits the processor's second cache. On dumps it stores 3 to 8 %
-            // less, about what restic stores, and costs a tenth more time; level 2 costs more for the same.
+            // A table of 256 KiB instead of 64 KiB still fits into the L2 cache. Dumps become 3 to 8 % smaller, about as small as
+            // with restic, and take a tenth more time; level 2 takes more time for the same size.
             set(&mut context, CParameter::HashLog(16))?;
         }
         Ok(Self { context })
@@ -163,14 +161,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sealed_files_open_again_and_damage_is_noticed() {
-        let sealer = Sealer::new(&MasterKey::new()).unwrap();
-        let mut sealed = sealer.seal_file(b"{\"a\":1}").unwrap();
-        assert_eq!(sealer.unseal_file(&sealed).unwrap(), b"{\"a\":1}");
-        assert!(Sealer::new(&MasterKey::new()).unwrap().unseal_file(&sealed).is_none());
-        sealed[20] ^= 1;
-        assert!(sealer.unseal_file(&sealed).is_none());
-        assert!(sealer.unseal_file(&sealed[..10]).is_none());
+    fn encrypted_files_can_be_decrypted_and_damage_is_noticed() {
+        let cipher = Cipher::new(&MasterKey::new()).unwrap();
+        let mut encrypted = cipher.encrypt_file(b"{\"a\":1}").unwrap();
+        assert_eq!(cipher.decrypt_file(&encrypted).unwrap(), b"{\"a\":1}");
+        assert!(Cipher::new(&MasterKey::new()).unwrap().decrypt_file(&encrypted).is_none());
+        encrypted[20] ^= 1;
+        assert!(cipher.decrypt_file(&encrypted).is_none());
+        assert!(cipher.decrypt_file(&encrypted[..10]).is_none());
     }
 
     #[test]

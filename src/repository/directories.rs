@@ -1,5 +1,5 @@
-//! Finding files of a snapshot by path, quickly when they are asked for folder by folder: the folders on the way to the
-//! last one asked for are kept in a compact form.
+//! Finds files of a snapshot by path. This is fast for requests directory by directory: the directories on the path of the last
+//! request are kept in a compact form.
 
 use std::{borrow::Cow, fmt, os::unix::ffi::OsStrExt, path::Path};
 
@@ -13,7 +13,7 @@ use serde::{
     de::{SeqAccess, Visitor},
 };
 
-use super::{node::quote, rustic_error, seal::Hash};
+use super::{crypto::Hash, node::quote, rustic_error};
 use crate::error::{Error, Result};
 
 /// A file of a snapshot.
@@ -33,35 +33,35 @@ pub(super) struct FoundFile {
 
 enum Lean {
     File(FoundFile),
-    Folder(Hash),
+    Directory(Hash),
     Other,
 }
 
-/// What lies in a folder, by the name as it is stored.
-struct LeanFolder(Vec<(Box<str>, Lean)>);
+/// The content of a directory, by the stored names.
+struct LeanDirectory(Vec<(Box<str>, Lean)>);
 
-impl LeanFolder {
+impl LeanDirectory {
     fn get(&self, quoted: &str) -> Option<&Lean> {
         let at = self.0.binary_search_by(|(name, _)| (**name).cmp(quoted)).ok()?;
         Some(&self.0[at].1)
     }
 }
 
-/// Finds files below one folder of a snapshot.
-pub(super) struct Folders<'r> {
+/// Finds files below one directory of a snapshot.
+pub(super) struct Directories<'r> {
     repo: &'r rustic_core::Repository<IndexedFullStatus>,
     root: Hash,
-    /// The way to the folder that was asked for last: names and contents, the snapshot's root first.
-    open: Vec<(Vec<u8>, LeanFolder)>,
+    /// The path of the last requested directory: names and contents, the snapshot's root first.
+    open: Vec<(Vec<u8>, LeanDirectory)>,
 }
 
-impl<'r> Folders<'r> {
-    /// Of a snapshot.
+impl<'r> Directories<'r> {
+    /// For a snapshot.
     pub(super) fn new(repo: &'r rustic_core::Repository<IndexedFullStatus>, snapshot: &SnapshotFile) -> Self {
         Self { repo, root: *snapshot.tree, open: Vec::new() }
     }
 
-    /// The file at `path`, from the snapshot's root; `None` if there is no file of that name.
+    /// The file at `path`, relative to the snapshot's root; `None` if there is no such file.
     pub(super) fn find(&mut self, path: &Path) -> Result<Option<FoundFile>> {
         let mut names: Vec<&[u8]> =
             path.as_os_str().as_bytes().split(|b| *b == b'/').filter(|n| !n.is_empty()).collect();
@@ -76,7 +76,7 @@ impl<'r> Folders<'r> {
         })
     }
 
-    /// Opens the folder of these names, and those on the way. False if it is not there.
+    /// Opens the directory with this path and its parents. False if it does not exist.
     fn enter(&mut self, names: &[&[u8]]) -> Result<bool> {
         let same = self.open.iter().skip(1).zip(names).take_while(|((open, _), name)| open == *name).count();
         self.open.truncate(same + 1);
@@ -86,7 +86,7 @@ impl<'r> Folders<'r> {
         }
         for name in &names[same..] {
             let id = match self.open.last().and_then(|(_, folder)| folder.get(&quoted(name))) {
-                Some(Lean::Folder(id)) => *id,
+                Some(Lean::Directory(id)) => *id,
                 _ => return Ok(false),
             };
             let folder = self.load(&id)?;
@@ -95,17 +95,17 @@ impl<'r> Folders<'r> {
         Ok(true)
     }
 
-    fn load(&self, id: &Hash) -> Result<LeanFolder> {
+    fn load(&self, id: &Hash) -> Result<LeanDirectory> {
         let json = self
             .repo
             .get_blob_cached(&BlobId::from(*id), BlobType::Tree)
-            .map_err(|e| rustic_error("cannot read a folder of a snapshot", e))?;
+            .map_err(|e| rustic_error("cannot read a directory of a snapshot", e))?;
         let LeanTree { nodes } = serde_json::from_slice(&json)
-            .map_err(|e| Error::repository("cannot understand a folder of a snapshot").because(&e))?;
+            .map_err(|e| Error::repository("cannot parse a directory of a snapshot").because(&e))?;
         let mut nodes = nodes.0;
-        // Trees are in the order of the names before they were quoted.
+        // Trees are ordered by the unquoted names.
         nodes.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(LeanFolder(nodes))
+        Ok(LeanDirectory(nodes))
     }
 }
 
@@ -119,7 +119,7 @@ struct LeanTree {
     nodes: LeanNodes,
 }
 
-/// Nodes that become small while they are read: the JSON of a folder of a million files is large enough.
+/// Nodes are compacted while they are parsed: the JSON of a directory with a million files is large already.
 #[derive(Default)]
 struct LeanNodes(Vec<(Box<str>, Lean)>);
 
@@ -154,7 +154,7 @@ impl From<JsonNode<'_>> for (Box<str>, Lean) {
                 inode: node.inode,
                 content: node.content.unwrap_or_default().into(),
             }),
-            ("dir", Some(id)) => Lean::Folder(id),
+            ("dir", Some(id)) => Lean::Directory(id),
             _ => Lean::Other,
         };
         (node.name.into(), lean)
