@@ -94,7 +94,7 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);
     assert_says(&ran.stderr, &["--no-roles means nothing"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--continue"]).expect_code(2);
-    assert_says(&ran.stderr, &["--continue means nothing for MySQL", "--to DIR"]);
+    assert_says(&ran.stderr, &["--continue is not supported for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));
 
     // A password comes from a file, not from the URL that everybody can see.

@@ -24,7 +24,7 @@ fn a_changed_row_is_found(version: PgVersion) {
     assert_says(
         &ran.stderr,
         &[
-            "is not what was backed up",
+            "differs from the backup",
             "table public.first: the content of its 1 row differs",
             "do not use it",
         ],
