@@ -156,7 +156,7 @@ pub struct Excluded {
 /// a backup.
 fn absent<'a>(databases: &'a Patterns, there: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = Item> + 'a {
     let problem = || {
-        Problem::new("`databases` names this database, but the server does not have it, or hides it from this account").hint(
+        Problem::new("the server has no such database, or hides it from this account, although `databases` names it").hint(
             "correct the name in the configuration, grant the account access to it, or remove the name if the database is gone \
              for good",
         )

@@ -97,7 +97,7 @@ impl Piece<'_> {
     /// The command that restores a part of its content.
     pub(crate) fn one_file(&self, destination: &str) -> String {
         format!(
-            "$ {}      # one file, one folder, or a pattern such as '**/*.pdf'",
+            "$ {}      # one file, one directory, or a pattern such as '**/*.pdf'",
             self.ours(&format!("{destination} --path PATH"))
         )
     }

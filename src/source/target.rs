@@ -192,8 +192,7 @@ pub(super) fn read_again(source: &dyn Source, database: &str, job: &RestoreJob<'
     match &again.digested {
         Digested::Yes => Ok(again),
         Digested::No(reason) => {
-            Err(Error::failed("the dump of the restored database could not be parsed")
-                .because_text(reason))
+            Err(Error::failed("the dump of the restored database could not be parsed").because_text(reason))
         }
     }
 }

@@ -80,8 +80,10 @@ impl Url {
 
 /// The error for a password in an argument.
 pub(super) fn no_password() -> Error {
-    Error::usage("--into: the URL must not contain a password, because every user of this machine can read arguments")
-        .hint("write the password to a file of mode 0600 and pass the file with --password-file")
+    Error::usage(
+        "--into: the URL must not contain a password, because every user of this machine can read arguments",
+    )
+    .hint("write the password to a file of mode 0600 and pass the file with --password-file")
 }
 
 fn fault(example: &str, why: &str) -> Error {
