@@ -163,7 +163,7 @@ fn a_script_gets_no_file_of_this_machine(flavour: MyFlavour) {
     clients.script("theft", &appended(config.dir(), &steal));
     backup(&config);
     let ran = try_restore(&config, &full("theft"), &["--into", &url(&server, "taken")]).expect_code(1);
-    assert_says(&ran.stderr, &["asks for a file of this machine", "never sent"]);
+    assert_says(&ran.stderr, &["requests a file of this machine", "was not sent"]);
     assert_eq!(server.sql(Some("taken"), "SELECT COUNT(*) FROM loot"), "0");
     assert_eq!(
         server.try_sql(Some("theft"), &steal).is_ok(),

@@ -88,7 +88,7 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_eq!(done["rows"], 5);
 
     let ran = try_restore(&config, &full("@globals"), &["--into", "x"]).expect_code(2);
-    assert_says(&ran.stderr, &["holds no MySQL database", "--to DIR"]);
+    assert_says(&ran.stderr, &["contains no MySQL database", "--to DIR"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "postgresql://me@localhost/x"]).expect_code(2);
     assert_says(&ran.stderr, &["of kind mysql", "of kind postgres"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);

@@ -155,7 +155,7 @@ fn a_whole_server_comes_back(flavour: MyFlavour) {
     assert_eq!(item(&report, "xb")["database"]["created"], false, "{report:#}");
     let accounts = item(&report, "@globals");
     assert_eq!(accounts["whole"], true, "{report:#}");
-    assert_says(&accounts["notes"].to_string(), &["accounts that exist were left as they are", "there@%"]);
+    assert_says(&accounts["notes"].to_string(), &["existing accounts were not changed", "there@%"]);
     assert_eq!(target.sql(None, untouched), before);
     for grants in ["SHOW CREATE USER app@'%'", "SHOW GRANTS FOR app@'%'", "SHOW GRANTS FOR reader"] {
         assert_eq!(target.sql(None, grants), server.sql(None, grants));

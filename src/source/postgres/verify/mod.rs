@@ -188,7 +188,7 @@ impl Scratch {
         Ok(Self { server, clients, params, ours, first_role, _dir: dir })
     }
 
-    /// Starts the server. One that does not start with the libraries of the source is started without them: most dumps can be
+    /// Starts the server. If it does not start with the source's libraries, it is started without them: most dumps can be
     /// loaded all the same.
     fn server(
         setup: &Setup<'_>,

@@ -132,7 +132,7 @@ impl Needs {
         settings.insert("max_locks_per_transaction".to_owned(), locks.to_string());
         settings.extend(configured.iter().map(|(name, value)| (name.clone(), value.clone())));
         if settings.contains_key("shared_preload_libraries") {
-            // Extensions must not work on their own: with no place for a worker, no scheduler starts that would run the
+            // Extensions must not run background work: without room for a worker, no scheduler starts that would run the
             // source's jobs.
             settings.entry("max_worker_processes".to_owned()).or_insert_with(|| "0".to_owned());
         }
