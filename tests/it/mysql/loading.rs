@@ -297,8 +297,8 @@ fn tables_without_rows_of_their_own_are_not_counted(flavour: MyFlavour) {
     let done = restore(&config, &full("merged"), &["--into", &url(&server, "again"), "--verify"]);
     assert_eq!((&done["tables"], &done["rows"]), (&2.into(), &2.into()), "{done:#}");
     let expected = match flavour {
-        MyFlavour::Mysql97 => "not counted, because their engine keeps no rows of its own: all, far, hole",
-        MyFlavour::Mariadb1011 => "not counted, because their engine keeps no rows of its own: all",
+        MyFlavour::Mysql97 => "not counted, because their engine stores no rows: all, far, hole",
+        MyFlavour::Mariadb1011 => "not counted, because their engine stores no rows: all",
     };
     assert_says(&done["notes"].to_string(), &[expected]);
     assert_eq!(server.sql(Some("again"), "SELECT x FROM `all` ORDER BY x"), "1\n2");
