@@ -1,4 +1,4 @@
-//! A session beside a dump that reads the rows of which a value may be written otherwise than it is.
+//! A session beside a dump that reads rows with values that the tool may not write exactly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How the session is: rows as the dump tool reads them, and no limit of the server ends it while the dump goes on.
+/// Settings of the session: rows as the dump tool reads them, and no time limits during the dump.
 const SETTINGS: &str = "SET SESSION time_zone='+00:00', net_write_timeout=86400, wait_timeout=31536000, lock_wait_timeout=20;\n\
      /*!50708 SET SESSION max_execution_time=0 */;\n\
      /*M!100101 SET SESSION max_statement_time=0 */;\n\
@@ -37,7 +37,7 @@ impl Reader {
         cancel: &Cancel,
     ) -> Result<Self> {
         let mut reader = Self { dialogue: Dialogue::open(connection, Some(item), cancel)?, limit };
-        // MySQL explains nothing without a database.
+        // MySQL's EXPLAIN needs a current database.
         reader.ask(&format!("USE {};\n{SETTINGS}", quote_ident(database)))?;
         while reader.line()?.is_some() {}
         Ok(reader)
@@ -47,12 +47,12 @@ impl Reader {
         self.dialogue.ask(sql, self.limit).map_err(told)
     }
 
-    /// Asks for rows of a table, which [`Self::line`] gives. After them the table is free again for who wants to alter it.
+    /// Queries rows of a table, which [`Self::line`] returns. After the last one the table is no longer locked against ALTER.
     pub(super) fn ask_rows(&mut self, sql: &str) -> Result<()> {
         self.ask(&apart(sql))
     }
 
-    /// As [`Self::ask_rows`]: the first of the rows, if there is one.
+    /// As [`Self::ask_rows`], returning only the first row, if any.
     pub(super) fn first_row(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
         self.first(&apart(sql))
     }
@@ -74,7 +74,7 @@ impl Reader {
     }
 }
 
-/// Statements after which the transaction keeps no lock on the definitions of the tables that they read.
+/// Wraps a query so that the transaction keeps no metadata locks on the tables that it read.
 fn apart(sql: &str) -> String {
     format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup")
 }

@@ -1,5 +1,5 @@
-//! Splits a dump in two, because a view is looked at when it is created: everything else comes first, and what a view reads
-//! is there when its turn comes, even if it lies in another database.
+//! Splits a dump in two, because servers check a view when it is created: everything else is loaded first, so that the objects
+//! that a view reads exist, even in another database.
 //!
 //! Dump tools write a stand-in for each view among the tables, with its columns only, and its definition at the end. Triggers,
 //! routines and events are not looked at when they are created, nor are foreign keys while their checks are off.
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Definitions of views are kept up to this many bytes.
+/// Maximum total bytes of view definitions.
 const KEPT: usize = 64 << 20;
-/// Of what tables refer to, so many names are kept.
+/// At most this many names that tables refer to are kept.
 const NAMES: usize = 1000;
 
 /// The definitions of views that a dump ends with.
 #[derive(Debug, Default)]
 pub struct Views {
-    /// What sets up the session at the beginning of the dump.
+    /// The session settings at the beginning of the dump.
     head: Vec<u8>,
     /// In the dump's order.
     views: Vec<View>,
@@ -164,7 +164,7 @@ impl<W: Write> Write for Phases<W> {
 #[derive(Debug)]
 struct Parts<W> {
     definitions: bool,
-    /// Nothing but `SET` and comments came so far.
+    /// Only `SET` and comments have been read so far.
     at_head: bool,
     /// A view's definition was the last that came: what sets the session back belongs to it.
     ending: bool,

@@ -12,13 +12,13 @@ enum State {
     Row,
     Text,
     Escape,
-    /// Something that is neither row nor delimiter, as a whole or in quotes.
+    /// Something that is neither row nor delimiter.
     Foreign,
     ForeignText(u8),
     ForeignEscape(u8),
 }
 
-/// Finds the rows and adds what stands between their parentheses to a digest.
+/// Finds the rows and adds the text between their parentheses to a digest.
 #[derive(Debug)]
 pub(super) struct Rows {
     state: State,
@@ -42,7 +42,7 @@ impl Rows {
         }
     }
 
-    /// Gets ready for what follows `VALUES`.
+    /// Prepares for the text after `VALUES`.
     pub(super) fn begin(&mut self, delimiter: &[u8], backslash: bool) {
         *self = Self { delimiter: delimiter.to_vec(), backslash, ..Self::new() };
     }
