@@ -124,7 +124,7 @@ mod tests {
             ("x.tmp/whatever", Some(0)),
             ("cache/x", Some(1)),
             ("p/cache/q/x", Some(1)),
-            // The folder is what leaves it out, although an earlier pattern matches its own name.
+            // The directory decides, although an earlier pattern matches the name itself.
             ("cache/x.tmp", Some(1)),
             ("cache", None),
             ("p/cache", None),
@@ -149,9 +149,9 @@ mod tests {
                 .matched_within(path, false)
                 .is_some()
         };
-        // A file without a name in the folder x.
+        // A file without a name in the directory x.
         assert!(within("x/", "x/") && within("x", "x/") && within("x", "x//") && !within("x/", "y/"));
-        // A folder without a name.
+        // A directory without a name.
         assert!(within("b", "a//b") && within("a/", "a//b") && within("b/", "a//b/c"));
         assert!(!within("a/b", "a//b"), "another path");
         // A name that begins with / is not at the top.

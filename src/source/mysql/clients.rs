@@ -108,7 +108,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Searches `dirs`, or if there are none `PATH` and the usual folders. Each tool is asked for its version once.
+    /// Searches `dirs`, or if there are none `PATH` and the usual directories. Each tool is asked for its version once.
     pub fn find(dirs: &[PathBuf]) -> Self {
         if !dirs.is_empty() {
             return Self::find_in(dirs.iter().cloned());

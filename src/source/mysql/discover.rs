@@ -55,9 +55,8 @@ impl Server {
             .row(&format!("SELECT VERSION(), @@version_comment, @@lower_case_table_names, {numbers}"))?;
         let same = |(text, number): (&String, f64)| text.parse().is_ok_and(|read: f64| read == number);
         let flavour = Flavour::of(&format!("{version_text} {comment}"));
-        let version = Version::find(&version_text).ok_or_else(|| {
-            Error::failed(format!("the server's version cannot be parsed: {version_text}"))
-        })?;
+        let version = Version::find(&version_text)
+            .ok_or_else(|| Error::failed(format!("the server's version cannot be parsed: {version_text}")))?;
         let privileges = Privileges::ask(session, flavour, version)?;
         Ok(Self {
             flavour,

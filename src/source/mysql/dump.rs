@@ -203,9 +203,12 @@ impl Complaint {
 /// Fails if a dump is truncated, or reports that something is missing.
 fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) -> Result<()> {
     if !summary.complete {
-        return Err(Error::failed(format!("{} exited successfully but its dump is truncated", client.dump_name()))
-            .because_text(warnings)
-            .hint("run the backup again; if it happens again, see the server's log"));
+        return Err(Error::failed(format!(
+            "{} exited successfully but its dump is truncated",
+            client.dump_name()
+        ))
+        .because_text(warnings)
+        .hint("run the backup again; if it happens again, see the server's log"));
     }
     match summary.complaints.first() {
         None => Ok(()),

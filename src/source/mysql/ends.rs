@@ -117,7 +117,7 @@ impl<R: Read> Read for Ends<R> {
 mod tests {
     use super::*;
 
-    /// Hands over at most so many bytes at a time.
+    /// Returns at most this many bytes at a time.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {

@@ -269,7 +269,7 @@ fn without_password(line: &str) -> String {
 /// Takes `DEFAULT ROLE …` out of MySQL's `CREATE USER`: the role may not exist yet.
 fn split_default_role(line: &str) -> (String, Option<String>) {
     const WORD: &str = " DEFAULT ROLE ";
-    // What follows the roles always begins with this clause; a name in quotes cannot hold it unquoted.
+    // The text after the roles always begins with this clause, which cannot occur within a quoted name.
     let found = line.find(WORD).and_then(|start| {
         let end = line[start..].find(" REQUIRE ")? + start;
         Some((start, end))

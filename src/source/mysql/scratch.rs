@@ -26,7 +26,7 @@ use crate::{
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// The administrator of a scratch server; it needs no password.
 pub const ADMINISTRATOR: &str = "root";
-/// Folders beside `PATH` that distributions put servers in.
+/// Directories beside `PATH` that distributions put servers in.
 const WELL_KNOWN: [&str; 6] = [
     "/usr/sbin",
     "/usr/bin",
@@ -149,7 +149,7 @@ fn identify(server: &Path) -> Option<(Flavour, Version)> {
 
 /// A running server. Dropping it stops it at once; if this process is killed, the kernel sends it a signal to stop.
 ///
-/// Its files are in a folder that the caller owns and removes after the server.
+/// Its files are in a directory that the caller owns and removes after the server.
 #[derive(Debug)]
 pub struct MysqlServer {
     programs: ServerPrograms,

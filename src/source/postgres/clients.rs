@@ -31,7 +31,7 @@ const TOOLS: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 /// One installation of the client tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// The folder of the tools.
+    /// The directory of the tools.
     pub dir: PathBuf,
     /// The major version: 15 for 15.3. Before version 10 it is the first number alone: 9 for 9.6.
     pub major: u32,
@@ -45,7 +45,7 @@ impl Client {
         self.dir.join(name)
     }
 
-    /// Whether the folder holds all these tools, such as `initdb` and `postgres` for a scratch server.
+    /// Whether the directory holds all these tools, such as `initdb` and `postgres` for a scratch server.
     pub fn has(&self, tools: &[&str]) -> bool {
         tools.iter().all(|tool| self.tool(tool).is_file())
     }
@@ -140,7 +140,7 @@ impl Clients {
     }
 }
 
-/// The folders a pattern stands for, highest name last.
+/// The directories a pattern stands for, highest name last.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A folder with tools of this version.
+    /// A directory with tools of this version.
     fn install(root: &Path, name: &str, version: &str) -> PathBuf {
         let dir = root.join(name);
         fs::create_dir(&dir).unwrap();

@@ -21,7 +21,7 @@ const KEEPALIVES: &str = "keepalives=1 keepalives_idle=60 keepalives_interval=10
 /// Connection settings of a server. `None` leaves a setting to libpq's default.
 #[derive(Clone, Default)]
 pub struct ConnectParams {
-    /// A host name, an address or the folder of a Unix socket.
+    /// A host name, an address or the directory of a Unix socket.
     pub host: String,
     /// The port; 0 means 5432.
     pub port: u16,
@@ -59,7 +59,7 @@ impl ConnectParams {
         if self.port == 0 { 5432 } else { self.port }
     }
 
-    /// The server for messages: `host:port`, or the folder of the socket.
+    /// The server for messages: `host:port`, or the directory of the socket.
     pub fn server(&self) -> String {
         if self.host.starts_with(['/', '@']) {
             format!("{}/.s.PGSQL.{}", self.host, self.port())

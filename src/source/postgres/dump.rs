@@ -161,8 +161,8 @@ impl Dumping<'_> {
                 read => break read.map_err(|error| hints::explain(into_error(error))),
             }
         };
-        // It has imported the snapshot, and shows the present from now on. What was replaced meanwhile may also be why it
-        // failed.
+        // pg_dump has imported the snapshot; from now on the session sees the current state. A replaced table may also be why
+        // pg_dump failed.
         let replaced = session
             .execute("COMMIT")
             .and_then(|()| moment::seen(session))

@@ -213,7 +213,7 @@ mod tests {
         assert!(matches!(without_globals(failed(told), &role), Fault::Cannot(_)));
         let preflight = Fault::Failed(Error::failed("x").with(LacksGlobals));
         assert!(matches!(without_globals(preflight, &[]), Fault::Cannot(_)));
-        // A text alone says nothing: what was backed up may hold it.
+        // A text alone is no evidence: the backed up data may contain it.
         assert!(matches!(without_globals(failed(told), &[]), Fault::Failed(_)));
         let kind = refused(UNDEFINED, "type \"mood\" does not exist");
         assert!(matches!(

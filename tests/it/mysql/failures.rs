@@ -1,4 +1,4 @@
-//! Whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
+//! A failed dump leaves no snapshot, whatever the error, and does not affect other items.
 
 use testkit::{
     ConfigBuilder, MyFlavour, MyServer,

@@ -210,7 +210,7 @@ fn commands_of_the_client_in_a_dump_do_nothing(flavour: MyFlavour) {
     }
 }
 
-/// A folder that every server may write to.
+/// A directory that every server may write to.
 fn place() -> TempDir {
     let place = tempfile::Builder::new().prefix("tik-place-").tempdir_in("/tmp").unwrap();
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);

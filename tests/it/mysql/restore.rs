@@ -97,7 +97,7 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_says(&ran.stderr, &["--continue is not supported for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));
 
-    // A password comes from a file, not from the URL that everybody can see.
+    // A password comes from a file, not from the URL, which other users can read.
     server.sql(None, &format!("CREATE USER admin@localhost IDENTIFIED BY {}", text(MyServer::PASSWORD)));
     server.sql(None, "GRANT ALL ON *.* TO admin@localhost");
     let by_admin = url_as(&server, "admin", "good");

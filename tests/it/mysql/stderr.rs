@@ -38,7 +38,10 @@ fn a_complaint_is_a_failure_whatever_the_exit_code(flavour: MyFlavour) {
     let source = clients.instead(flavour, &server.config_toml());
     let config = ready(ConfigBuilder::new().source(SOURCE, &source));
     let report = try_backup(&config, &[]).expect_code(3).json();
-    assert_says(error_of(&report, "errno"), &["exited successfully but reported an error", "Got errno 32 on write"]);
+    assert_says(
+        error_of(&report, "errno"),
+        &["exited successfully but reported an error", "Got errno 32 on write"],
+    );
     assert_says(error_of(&report, "early"), &["Got errno 28 on write"]);
     assert!(ids_of(&config, &full("errno")).is_empty());
     let warned = item(&report, "warned");

@@ -97,7 +97,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// What tells a row by this column: the value, or of what may be long its digest. `part` in `rows` has the same of a dump.
+    /// The part of a row's key from this column: the value, or the digest of a long value. `part` in `rows` does the same for a dump.
     fn identity(&self) -> String {
         let name = quote_ident(&self.name);
         match self.kind {
@@ -139,7 +139,7 @@ impl Table {
             history: self.history,
             mark: MARK.min(MARK_BYTES / self.row_length.max(1)).max(1),
             unique: usable,
-            // Without a key that is exact itself rows are told apart by all that they hold: those that hold the same may
+            // Without an exact key, rows are identified by all their values: equal rows may
             // change places.
             key: if usable { primary } else { at(&|column| !column.kind.is_inexact()) },
             inexact: at(&|column| column.kind.is_inexact()),
@@ -224,7 +224,7 @@ impl Reading {
             wanted.push(condition.clone());
             conditions.push(condition);
         }
-        // Rows that hold the same are all marked or none of them.
+        // Of equal rows either all are marked or none.
         let marks: Vec<String> = marks.iter().map(|value| format!("IFNULL(CRC32({value}),0)")).collect();
         let mark = format!("({})%{}=0", marks.join("+"), self.mark);
         let index = match index {

@@ -44,7 +44,7 @@ impl Reader {
     }
 
     fn ask(&mut self, sql: &str) -> Result<()> {
-        self.dialogue.ask(sql, self.limit).map_err(told)
+        self.dialogue.ask(sql, self.limit).map_err(into_error)
     }
 
     /// Queries rows of a table, which [`Self::line`] returns. After the last one the table is no longer locked against ALTER.
@@ -69,7 +69,7 @@ impl Reader {
 
     /// The next row; `None` after the last.
     pub(super) fn line(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
-        let line = self.dialogue.line(self.limit).map_err(told)?;
+        let line = self.dialogue.line(self.limit).map_err(into_error)?;
         Ok(line.map(|line| line.split(|&b| b == b'\t').map(unescape_bytes).collect()))
     }
 }
@@ -80,6 +80,6 @@ fn apart(sql: &str) -> String {
 }
 
 /// A table may have been altered or dropped since: then the dump is tried again.
-fn told(unanswered: Unanswered) -> Error {
+fn into_error(unanswered: Unanswered) -> Error {
     hints::explain(unanswered.error).passes(Passing::Busy)
 }

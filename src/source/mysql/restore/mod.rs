@@ -221,7 +221,7 @@ impl Restore<'_> {
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head)
-            .telling(true);
+            .announcing(true);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
@@ -366,7 +366,9 @@ fn definers(session: &Session<'_>, detail: &Detail, expected: &Objects) -> Resul
              {GLOBALS_SQL} of @globals), or the restore is repeated with --no-owner",
             missing.join(", ")
         )),
-        None => Some(format!("it could not be checked whether these definers exist: {}", definers.join(", "))),
+        None => {
+            Some(format!("it could not be checked whether these definers exist: {}", definers.join(", ")))
+        }
     })
 }
 

@@ -49,10 +49,8 @@ pub(super) fn verify(
         .partition(|object| found.is_rowless(&object.name));
     if !rowless.is_empty() {
         done.rowless = rowless.into_iter().map(|object| object.name.clone()).collect();
-        done.notes.push(format!(
-            "not counted, because their engine stores no rows: {}",
-            done.rowless.join(", ")
-        ));
+        done.notes
+            .push(format!("not counted, because their engine stores no rows: {}", done.rowless.join(", ")));
     }
     // With its history, a table's count includes all earlier rows.
     let history = manifest.detail::<Detail>().map(|detail| detail.history.as_slice()).unwrap_or_default();

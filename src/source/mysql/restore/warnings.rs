@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::source::mysql::script::TOLD;
+use crate::source::mysql::script::ANNOUNCEMENT;
 
 /// At most this many are kept.
 const KEPT: usize = 20;
@@ -42,7 +42,7 @@ struct Found {
 impl Warnings {
     /// Takes the next line that the client wrote to stdout.
     pub(super) fn line(&self, line: &str) {
-        if let Some(what) = line.strip_prefix(TOLD) {
+        if let Some(what) = line.strip_prefix(ANNOUNCEMENT) {
             what.clone_into(&mut self.lock().present);
         } else if is_problem(line) {
             let mut found = self.lock();
@@ -126,7 +126,7 @@ mod tests {
         let warnings = Warnings::default();
         problems.iter().chain(&harmless).for_each(|line| warnings.line(line));
         assert_eq!(warnings.take(), problems);
-        warnings.line(&format!("{TOLD}table it's (Code 7): odd"));
+        warnings.line(&format!("{ANNOUNCEMENT}table it's (Code 7): odd"));
         (0..30).for_each(|_| warnings.line(problems[1]));
         let found = warnings.take();
         assert_eq!((found.len(), found.last().map(String::as_str)), (KEPT + 1, Some("and 10 more")));

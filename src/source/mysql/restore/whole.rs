@@ -96,10 +96,7 @@ impl<'a> Whole<'a> {
         let mut grants = Grants::default();
         if !existing.is_empty() {
             let names: Vec<String> = existing.iter().map(|account| shown(account)).collect();
-            grants
-                .accounts
-                .notes
-                .push(format!("existing accounts were not changed: {}", names.join(", ")));
+            grants.accounts.notes.push(format!("existing accounts were not changed: {}", names.join(", ")));
         }
         let names: Vec<String> = existing.into_iter().flat_map(written).collect();
         let lines = script.lines().filter(|line| !line.is_empty() && !line.starts_with("--"));

@@ -83,7 +83,7 @@ enum State {
 pub(super) struct Lexer {
     state: State,
     buf: Vec<u8>,
-    /// What stands before this in `buf` is the end of a string or comment and begins nothing.
+    /// The bytes of `buf` before this offset are the end of a string or comment.
     mark: usize,
     delimiter: Vec<u8>,
     backslash: bool,

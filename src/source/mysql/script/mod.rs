@@ -21,7 +21,7 @@ pub use literal::Value;
 pub use phases::{Phases, View, Views, references};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
-pub use rewrite::{Rewrite, TOLD};
+pub use rewrite::{ANNOUNCEMENT, Rewrite};
 pub use select::Select;
 pub use substitute::{Substitute, Values};
 

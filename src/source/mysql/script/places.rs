@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_client_tells_what_it_makes_and_fills() {
-        let mut rewrite = Rewrite::new("d", false, Vec::new()).telling(true);
+        let mut rewrite = Rewrite::new("d", false, Vec::new()).announcing(true);
         let script = "CREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1);\nINSERT INTO `t` VALUES (2);\nDELIMITER ;;\n\
                       CREATE TRIGGER `x` BEFORE INSERT ON `t` FOR EACH ROW SET @a = 1;;\nDELIMITER ;\nINSERT INTO `u` VALUES (1);\n";
         rewrite.write_all(script.as_bytes()).unwrap();

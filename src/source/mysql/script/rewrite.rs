@@ -15,8 +15,8 @@ use super::{
 };
 use crate::stream::digest::Digest128;
 
-/// The prefix of lines in which the client reports what it creates or fills, see [`Rewrite::telling`].
-pub const TOLD: &str = "tik-backup: ";
+/// The prefix of lines in which the client reports what it creates or fills, see [`Rewrite::announcing`].
+pub const ANNOUNCEMENT: &str = "tik-backup: ";
 
 /// Passes a dump on with these changes:
 ///
@@ -51,8 +51,8 @@ impl<W: Write> Rewrite<W> {
             with_stand_ins: false,
             after_head: Some(""),
             redefined: Vec::new(),
-            telling: false,
-            told: None,
+            announcing: false,
+            announced: None,
             delimiter: b";".to_vec(),
             out: Output::new(out),
         };
@@ -81,11 +81,11 @@ impl<W: Write> Rewrite<W> {
         self
     }
 
-    /// Lets the client print a line with [`TOLD`] before it creates or fills a table or object, because warnings of servers do
+    /// Lets the client print a line with [`ANNOUNCEMENT`] before it creates or fills a table or object, because warnings of servers do
     /// not name it.
     #[must_use]
-    pub fn telling(mut self, yes: bool) -> Self {
-        self.changes.telling = yes;
+    pub fn announcing(mut self, yes: bool) -> Self {
+        self.changes.announcing = yes;
         self
     }
 
@@ -187,8 +187,8 @@ struct Changes<W> {
     /// The text to insert after the head, until it is written.
     after_head: Option<&'static str>,
     redefined: Vec<Redefined>,
-    telling: bool,
-    told: Option<String>,
+    announcing: bool,
+    announced: Option<String>,
     /// The current delimiter.
     delimiter: Vec<u8>,
     out: Output<W>,
@@ -213,15 +213,16 @@ impl<W: Write> Changes<W> {
 
     fn tell(&mut self, kind: &str, name: &str) {
         let what = format!("{kind} {name}");
-        if !self.telling || self.told.as_ref() == Some(&what) {
+        if !self.announcing || self.announced.as_ref() == Some(&what) {
             return;
         }
         // Independent of the modes for backslashes and quotes.
-        let hex: String = TOLD.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
+        let hex: String =
+            ANNOUNCEMENT.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
         self.out.put(format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes());
         self.out.put(&self.delimiter);
         self.out.put(b"\n");
-        self.told = Some(what);
+        self.announced = Some(what);
     }
 
     /// The adapted definition, if it differs.
@@ -353,7 +354,7 @@ impl<W: Write> Handler for Changes<W> {
     }
 
     fn insert(&mut self, head: &[u8]) {
-        if let Some(table) = insert_table(head).filter(|_| self.telling) {
+        if let Some(table) = insert_table(head).filter(|_| self.announcing) {
             self.tell("table", &table);
         }
         self.out.put(head);

@@ -133,7 +133,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Where a word stands outside of names and texts.
+/// The position of a word outside of names and texts.
 fn outside_quotes(text: &str, word: &str) -> Option<usize> {
     let mut quote = None;
     for (at, c) in text.char_indices() {

@@ -58,9 +58,9 @@ impl Scratch {
         let lacking = manifest.notes.iter().find(|note| note.starts_with("not readable for this account"));
         if let (Some(note), true) = (lacking, differences.is_empty()) {
             return Err(Fault::Cannot(
-                Error::failed("the snapshot lacks accounts").because_text(note.clone()).hint(
-                    "let the backup account read the server's users: GRANT SELECT ON mysql.* TO …",
-                ),
+                Error::failed("the snapshot lacks accounts")
+                    .because_text(note.clone())
+                    .hint("let the backup account read the server's users: GRANT SELECT ON mysql.* TO …"),
             ));
         }
         Proof {

@@ -1,7 +1,7 @@
 //! Replaces the search path in an archive that is streamed to `pg_restore`.
 //!
-//! `pg_dump` writes an entry that empties the search path, and `pg_restore` runs what stands there. Nothing on its command
-//! line overrides that.
+//! `pg_dump` writes an entry that empties the search path, and `pg_restore` runs it. No option of `pg_restore`
+//! overrides that.
 
 use std::io::{self, Write};
 

@@ -67,12 +67,12 @@ impl Present {
         })
     }
 
-    /// Whether the entry holds rows or the position of something that belongs to an installed extension.
+    /// Whether the entry contains rows or the sequence value of a member of an installed extension.
     pub(super) fn is_content_of_extension(&self, entry: &TocEntry) -> bool {
         self.member(entry).is_some()
     }
 
-    /// Whether the entry is such content, and this account may not write it.
+    /// The same, if this account may not write to the member.
     pub(super) fn is_closed(&self, entry: &TocEntry) -> bool {
         self.member(entry) == Some(false)
     }

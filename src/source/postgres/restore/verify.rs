@@ -228,7 +228,7 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Whether the source had another version of the extension, which may call other rows the user's.
+    /// Whether the source had another version of the extension, which may mark other rows as user data.
     fn is_other_version(&self, table: &OfExtension) -> bool {
         let mut extensions = self.detail.extensions.iter();
         extensions.any(|known| known.name == table.extension && known.version != table.version)

@@ -126,7 +126,7 @@ fn version(manifest: &Manifest) -> Result<u32> {
         .ok_or_else(|| Error::failed("the manifest does not contain the version of the server"))
 }
 
-/// The installation that has a server of this version: in the configured folders, or where it usually is.
+/// The installation that has a server of this version: in the configured directories, or where it usually is.
 fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
     let all = installations(dirs);
     if let Some(client) = all.iter().find(|client| client.major == major) {
