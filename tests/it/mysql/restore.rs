@@ -92,7 +92,7 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     let ran = try_restore(&config, &full("shop"), &["--into", "postgresql://me@localhost/x"]).expect_code(2);
     assert_says(&ran.stderr, &["of kind mysql", "of kind postgres"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);
-    assert_says(&ran.stderr, &["--no-roles means nothing"]);
+    assert_says(&ran.stderr, &["--no-roles is not supported"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--continue"]).expect_code(2);
     assert_says(&ran.stderr, &["--continue is not supported for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));
