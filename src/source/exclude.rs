@@ -1,4 +1,4 @@
-//! What is left out of a backup of files or blobs: patterns in the manner of `.gitignore`, relative to the top of the item.
+//! Exclusion patterns for files and blobs: as in `.gitignore`, relative to the top of the item.
 
 use std::path::Path;
 
@@ -46,9 +46,9 @@ impl Excludes {
         self.set.matches(path).into_iter().find(|rule| folder || !self.rules[*rule].folders_only)
     }
 
-    /// The number of the pattern that leaves out `path`: the first one that matches the topmost of its folders that any
-    /// pattern matches, or else the path itself. For names that are listed without their folders, such as those of blobs:
-    /// each part before a `/` is a folder, whatever it is called, and a part may be empty.
+    /// The number of the pattern that excludes `path`: the first pattern that matches the topmost matching parent directory,
+    /// or else the path itself. For listings without directory entries, such as those of blobs: each part before a `/` is a
+    /// directory, and a part may be empty.
     pub(super) fn matched_within(&self, path: &str, folder: bool) -> Option<usize> {
         if self.rules.is_empty() {
             return None;
@@ -82,7 +82,7 @@ mod tests {
         for path in [&b"a.tmp"[..], b"x/a.tmp", b"x/y/a.tmp", b".tmp", b"a\nb.tmp", b"\xff.tmp", b"-.tmp"] {
             assert!(matches("*.tmp", path, false), "{}", path.escape_ascii());
         }
-        assert!(!matches("*.tmp", b"a.tmp/b", false), "what lies below is left out with its folder");
+        assert!(!matches("*.tmp", b"a.tmp/b", false), "files in an excluded directory are excluded with it");
         assert!(!matches("*.tmp", b"a.tmpx", false));
         assert!(!matches("cache", b"Cache", true));
     }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pattern_is_the_one_that_is_told() {
+    fn the_first_matching_pattern_is_reported() {
         let excludes =
             Excludes::new(&["b/".to_owned(), "b".to_owned(), "*".to_owned()], Paths::OfFiles).unwrap();
         assert_eq!(excludes.matched(Path::new("b"), true), Some(0));
@@ -124,7 +124,7 @@ mod tests {
             ("x.tmp/whatever", Some(0)),
             ("cache/x", Some(1)),
             ("p/cache/q/x", Some(1)),
-            // The folder is what leaves it out, although an earlier pattern matches its own name.
+            // The directory decides, although an earlier pattern matches the name itself.
             ("cache/x.tmp", Some(1)),
             ("cache", None),
             ("p/cache", None),
@@ -149,16 +149,16 @@ mod tests {
                 .matched_within(path, false)
                 .is_some()
         };
-        // A file without a name in the folder x.
+        // A file without a name in the directory x.
         assert!(within("x/", "x/") && within("x", "x/") && within("x", "x//") && !within("x/", "y/"));
-        // A folder without a name.
+        // A directory without a name.
         assert!(within("b", "a//b") && within("a/", "a//b") && within("b/", "a//b/c"));
         assert!(!within("a/b", "a//b"), "another path");
         // A name that begins with / is not at the top.
         assert!(within("lead", "/lead") && within("lead/", "/lead/x") && !within("/lead", "/lead"));
         assert!(within("x", "../x") && within("x", "./x") && within("x/", "../x/y"));
         assert!(within("*.tmp", "a/ü.tmp") && within("*.tmp", "a\\b.tmp"));
-        // Parts of a name that mean something elsewhere are names here.
+        // Parts of a name with a special meaning elsewhere are plain names here.
         assert!(
             within("..", "../x")
                 && within("..", "a/..")

@@ -1,93 +1,75 @@
-//! The kinds of sources. What the rest of the program needs to know of a kind, it asks through [`Kind`], and what it needs to
-//! know of a configured source through [`KindConfig`]; a new kind is a folder beside the others and one line in [`KINDS`].
+//! The kinds of sources. The rest of the program uses a kind through [`Kind`], and a configured source through [`KindConfig`].
+//! A new kind is a directory beside the others and one line in [`KINDS`].
 
-use std::{
-    any::Any,
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{any::Any, fmt, path::{Path, PathBuf}, sync::Arc};
 
-use super::{
-    Source,
-    layout::Layout,
-    manifest::Detail,
-    recovery::{Commands, Opening, Piece},
-    subject::Subjects,
-    target::{RestoreTarget, WholeServer},
-    verify::Verification,
-};
-use crate::{
-    error::{Error, Result},
-    settings::{DrillConfig, RepositoryLocation, SecretFile, SourceSettings, reader::Reader},
-    stream::cancel::Cancel,
-};
+use crate::{error::{Error, Result}, settings::{DrillConfig, RepositoryLocation, SecretFile, SourceSettings, reader::Reader}, stream::cancel::Cancel};
+use super::{Source, layout::Layout, manifest::Detail, recovery::{Commands, Opening, Piece}, subject::Subjects, target::{RestoreTarget, WholeServer}, verify::Verification};
 
 /// A kind of source.
 pub trait Kind: Sync {
     /// Its name, as written in the configuration and in manifests.
     fn name(&self) -> &'static str;
 
-    /// Names under which people look for it, in lower case with `-` between words, each list with what to write instead.
+    /// Other names that users may write for it, in lower case with `-` between words; each list with the name to write instead.
     fn other_names(&self) -> &'static [(&'static [&'static str], &'static str)];
 
-    /// Reads the keys of this kind. Problems are noted in the reader; `None` if something is missing that is needed.
+    /// Reads the keys of this kind. Problems are noted in the reader; `None` if a required key is missing.
     fn read_config(&self, reader: &mut Reader<'_>, own: &OwnPlaces<'_>) -> Option<Arc<dyn KindConfig>>;
 
-    /// The key under which its part stands in `manifest.json`. Neither another kind nor a field of all manifests has it.
+    /// The key of its part of `manifest.json`. It must differ from the keys of other kinds and from the common fields.
     fn detail_key(&self) -> &'static str;
 
-    /// Reads its part of `manifest.json`, which earlier versions may have written.
+    /// Reads its part of `manifest.json`, including the forms that earlier versions wrote.
     ///
     /// # Errors
-    /// It is not what this kind writes.
+    /// The part is not in a form that this kind writes.
     fn read_detail(
         &self,
         json: &mut dyn erased_serde::Deserializer<'_>,
     ) -> erased_serde::Result<Option<Box<dyn Detail>>>;
 
-    /// How the names of what was backed up stand in its snapshots.
+    /// How original names are stored in its snapshots.
     fn layout(&self) -> Layout {
         Layout::Dump
     }
 
-    /// What it calls rows, and what they stand in.
+    /// Its words for a row and for a table.
     fn rows_and_tables(&self) -> (&'static str, &'static str) {
         ("row", "table")
     }
 
-    /// The schemes of URLs that name targets of this kind.
+    /// The URL schemes of restore targets of this kind.
     fn schemes(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// The target that a URL of one of its schemes names. `configured` is the source whose item is restored, which may be of
-    /// another kind.
+    /// Parses the URL of a restore target. `configured` is the source of the restored item, which may be of another kind.
     ///
     /// # Errors
-    /// It is not the URL of a target.
+    /// The URL is not valid for a target.
     fn target_of_url(
         &self,
         _url: &str,
         _configured: Option<&(dyn KindConfig + 'static)>,
     ) -> Result<Box<dyn RestoreTarget>> {
-        Err(Error::usage(format!("items of kind {} are not restored into a URL", self.name())))
+        Err(Error::usage(format!("items of kind {} cannot be restored into a URL", self.name())))
     }
 
-    /// How all of a server is restored with one command, of kinds that can.
+    /// Restores a whole server with one command, for kinds that support it.
     fn whole_server(&self) -> Option<&'static dyn WholeServer> {
         None
     }
 
-    /// Packages of Debian with the clients that bring its items back without this program.
+    /// Debian packages with the clients that restore its items without this program.
     fn packages(&self) -> &'static [&'static str] {
         &[]
     }
 
-    /// How its snapshots are proven to restore.
+    /// How drills verify its snapshots.
     fn verification(&self) -> Verification;
 
-    /// What a self-test of drills damages, made in `dir`, an empty folder.
+    /// Test subjects for the drill self-test, created in `dir`, an empty directory.
     fn self_test_subjects(&self, drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Subjects;
 }
 
@@ -97,93 +79,91 @@ impl fmt::Debug for dyn Kind {
     }
 }
 
-/// What the program writes itself, and which must not be backed up into itself.
+/// Paths that the program itself writes to, which must not be backed up.
 pub struct OwnPlaces<'a> {
-    /// Where the repository lies, if that could be read.
+    /// The location of the repository, if it could be read.
     pub repository: Option<&'a RepositoryLocation>,
-    /// The folder of the history.
+    /// The directory of the history.
     pub state_dir: &'a Path,
 }
 
-/// What is configured of one source, as its kind understands it.
+/// The configuration of one source, as read by its kind.
 pub trait KindConfig: Any + fmt::Debug + Send + Sync {
     /// Its kind.
     fn kind(&self) -> &'static dyn Kind;
 
-    /// The source that it describes. Reads the files with its secrets.
+    /// Opens the source. Reads its secret files.
     ///
     /// # Errors
-    /// Exit code 2: a file cannot be used, or what it holds is not valid.
+    /// Exit code 2: a file cannot be used, or its content is not valid.
     fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>>;
 
-    /// All files with secrets that it names.
+    /// All secret files that it names.
     fn secret_files(&self) -> Vec<&SecretFile> {
         Vec::new()
     }
 
-    /// An error for each file with a secret that can be read, but does not hold what it should, as far as that shows without
-    /// asking a server. Nothing is said of a file that cannot be used at all.
+    /// An error for each readable secret file with invalid content, as far as this can be checked without contacting a server.
+    /// Unreadable files are not reported here.
     fn unusable_content(&self) -> Vec<Error> {
         Vec::new()
     }
 
-    /// Files with certificates and their keys, each with the key of the configuration that names it.
+    /// Certificate and key files, each with the configuration key that names it.
     fn certificates(&self) -> Vec<(&'static str, &Path)> {
         Vec::new()
     }
 
-    /// Checks that nothing that is to be backed up lies among what the program writes itself, wherever links lead.
-    /// `key_path` gives the full name of a key of this source.
+    /// Checks that no path to back up lies within the program's own paths, after resolving symbolic links.
+    /// `key_path` returns the full name of a key of this source.
     ///
     /// # Errors
-    /// Exit code 2 with the first place for which this is not so.
+    /// Exit code 2 with the first path that does.
     fn check_places(&self, _key_path: &dyn Fn(&str) -> String) -> Result<()> {
         Ok(())
     }
 
-    /// The folders of this machine that it backs up, without the patterns in their paths. `Some` if that is what the source
-    /// is for: then its service may read what others may not.
+    /// The local directories that it backs up, without the patterns in their paths. `Some` for sources of local files: their
+    /// service gets permission to read files of other users.
     fn folders(&self) -> Option<Vec<PathBuf>> {
         None
     }
 
-    /// What it needs of the file system besides its data: sockets, certificates, folders with programs.
+    /// Paths that it needs besides its data: sockets, certificates, directories with programs.
     fn needed(&self) -> Vec<PathBuf> {
         Vec::new()
     }
 
-    /// Folders to search for the clients of its kind, before the usual places.
+    /// Directories to search for the client programs, before the usual places.
     fn client_dirs(&self) -> &[PathBuf] {
         &[]
     }
 
-    /// Whether it stands for several servers, which are found when it is asked; the names of its items begin with that of
-    /// the server.
+    /// Whether it stands for several servers, which discovery finds; item names begin with the name of the server.
     fn has_servers(&self) -> bool {
         false
     }
 
-    /// Whether the names of its items begin with that of a server, an account or the like, and a slash.
+    /// Whether item names begin with the name of a server or account and a slash.
     fn is_prefixed(&self) -> bool {
         self.has_servers()
     }
 
-    /// Names for items that it would have, where none is known.
+    /// Example item names, for use where no item is known.
     fn example_items(&self) -> Vec<&'static str> {
         vec![super::recovery::EXAMPLE]
     }
 
-    /// The target of this name where the source has its items, one of which is or was `item`.
+    /// The restore target of this name on the source's own server; `item` is or was an item of the source.
     ///
     /// # Errors
-    /// There is none of this name, or it is not known how to reach it.
+    /// The target does not exist, or its connection settings are not known.
     fn target(&self, item: &str, into: &str, cancel: &Cancel) -> Result<Box<dyn RestoreTarget>>;
 
-    /// What has to be known and set up before its items are brought back without this program. `variables` is what the names
-    /// of shell variables of this source begin with.
+    /// The preparation for restoring its items without this program. `variables` is the prefix of this source's shell variables.
     fn opening(&self, variables: &str) -> Opening;
 
-    /// How one of its items is brought back, without this program and with it, after [`KindConfig::opening`].
+    /// The commands that restore one item, without this program and with it, after [`KindConfig::opening`].
     fn commands(&self, piece: &Piece<'_>, variables: &str) -> Commands;
 }
 
@@ -194,7 +174,7 @@ impl dyn KindConfig {
     }
 }
 
-/// All kinds, in the order in which documents list them.
+/// All kinds, in the order of the documentation.
 pub static KINDS: &[&dyn Kind] = &[
     &super::postgres::kind::KIND,
     &super::mysql::kind::KIND,
@@ -209,12 +189,12 @@ pub fn kind_named(name: &str) -> Option<&'static dyn Kind> {
     KINDS.iter().copied().find(|kind| kind.name() == name)
 }
 
-/// The kind that has this scheme of URLs.
+/// The kind with this URL scheme.
 pub fn kind_of_scheme(scheme: &str) -> Option<&'static dyn Kind> {
     KINDS.iter().copied().find(|kind| kind.schemes().contains(&scheme))
 }
 
-/// What to write in place of a name that other programs have for a kind.
+/// The configuration name to write in place of another common name of a kind.
 pub(crate) fn kind_by_other_name(word: &str) -> Option<&'static str> {
     KINDS.iter().find_map(|kind| crate::settings::suggest::by_other_name(word, kind.other_names()))
 }

@@ -1,4 +1,4 @@
-//! How what was backed up is found in a snapshot by its name: directly, or by way of a list beside the content.
+//! Finding content in a snapshot by its original name: directly, or through a list beside the content.
 
 use std::{collections::HashSet, ffi::OsString, path::Path};
 
@@ -15,19 +15,19 @@ use crate::{
     stream::{cancel::Cancel, files::Files},
 };
 
-/// How the names of what was backed up stand in a snapshot of a kind.
+/// How original names are stored in a snapshot.
 #[derive(Clone, Copy)]
 pub enum Layout {
     /// A tree of files with their attributes, below [`CONTENT`](super::directory::CONTENT).
     Tree,
-    /// In a list beside the content, as the service knows them.
+    /// A list beside the content holds the names, as the service knows them.
     Listed(&'static dyn List),
-    /// Its files are those of a dump, and have no names in the source.
+    /// The files of a dump, which have no names in the source.
     Dump,
 }
 
 impl Layout {
-    /// That of a snapshot of the kind of this name. Of a kind that is not known there are files.
+    /// The layout of snapshots of the kind of this name. Snapshots of an unknown kind are treated as plain files.
     pub fn of(kind: &str) -> Self {
         kind_named(kind).map_or(Self::Dump, |kind| kind.layout())
     }
@@ -40,14 +40,14 @@ impl Layout {
 
 /// The list beside the content of a snapshot.
 pub trait List: Sync {
-    /// Shows everything in it, in the order of the service.
+    /// Visits every entry, in the order of the service.
     ///
     /// # Errors
-    /// It cannot be read, or `visit` fails.
+    /// The list cannot be read, or `visit` fails.
     fn each(&self, files: &dyn Files, visit: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()>;
 
-    /// How many of the blobs or files that `wanted` names have a path that is not their name, and the first `room` of them:
-    /// name and path.
+    /// How many of the `wanted` blobs or files are stored under a path that differs from their name, and the first `room` of
+    /// them: name and path.
     ///
     /// # Errors
     /// The list cannot be read.
@@ -68,7 +68,7 @@ pub struct Entry {
     pub name: String,
     /// `block`, `append`, `page`, `file` or `directory`.
     pub kind: String,
-    /// Where its content lies in the snapshot; none of what has no content there.
+    /// The path of its content in the snapshot; `None` if the snapshot has no content of it.
     pub path: Option<String>,
     /// Length in bytes.
     pub bytes: u64,
@@ -87,23 +87,23 @@ impl Entry {
     }
 }
 
-/// What is chosen of a container or share, by where the contents lie in the snapshot.
+/// A selection from a container or share, by the paths of the contents in the snapshot.
 pub(crate) struct Paths {
     chosen: HashSet<u128>,
     folders: HashSet<u128>,
-    /// What is chosen by name.
+    /// The selection by name.
     selection: Selection,
-    /// Blobs or files with content.
+    /// Number of blobs or files with content.
     pub(crate) files: u64,
     /// Bytes of these.
     pub(crate) bytes: u64,
 }
 
 impl Paths {
-    /// What these arguments mean.
+    /// Resolves these arguments.
     ///
     /// # Errors
-    /// One of them means nothing that the snapshot holds.
+    /// An argument matches nothing in the snapshot.
     pub(crate) fn of(
         list: &dyn List,
         manifest: &Manifest,
@@ -130,28 +130,28 @@ impl Paths {
         Ok(paths)
     }
 
-    /// Whether something of this name is chosen.
+    /// Whether this name is selected.
     pub(crate) fn takes_name(&self, name: &str) -> bool {
         self.selection.takes(name.as_bytes(), false)
     }
 
-    /// Whether what lies at this path of the snapshot is chosen.
+    /// Whether this path of the snapshot is selected.
     pub(crate) fn takes(&self, path: &Path) -> bool {
         self.chosen.contains(&hash(path.as_os_str().as_encoded_bytes()))
     }
 
-    /// Whether something chosen lies in this folder of the snapshot.
+    /// Whether this directory of the snapshot contains something selected.
     pub(crate) fn enters(&self, folder: &Path) -> bool {
         self.folders.contains(&hash(folder.as_os_str().as_encoded_bytes()))
     }
 
-    /// Whether the lack of this name is a lack of what is chosen.
+    /// Whether this missing name is part of the selection.
     pub(crate) fn concerns(&self, name: &str) -> bool {
         self.selection.concerns(name.as_bytes())
     }
 }
 
-/// What these arguments mean, by name.
+/// Resolves these arguments, by name.
 pub(in crate::source) fn select(
     list: &dyn List,
     manifest: &Manifest,
@@ -163,7 +163,7 @@ pub(in crate::source) fn select(
     survey.finish(&format!("{}/{}", manifest.source, manifest.item))
 }
 
-/// Sees every name in the list of a snapshot.
+/// Visits every name in the list of a snapshot.
 pub(crate) fn survey(
     list: &dyn List,
     manifest: &Manifest,
@@ -186,14 +186,14 @@ pub(crate) fn survey(
     Ok(survey)
 }
 
-/// A name in a set that takes no memory for its text.
+/// The hash of a name, for a set that does not store the text.
 pub(in crate::source) fn hash(name: &[u8]) -> u128 {
     xxh3_128(name)
 }
 
-/// Adds the folders on the way to a name.
+/// Adds the parent directories of a name.
 pub(in crate::source) fn add_folders(folders: &mut HashSet<u128>, name: &str) {
-    // The deepest comes first: where that is known, those above it are.
+    // The deepest comes first: if it is known, so are its parents.
     for (end, _) in name.rmatch_indices('/') {
         if !folders.insert(hash(&name.as_bytes()[..end])) {
             return;

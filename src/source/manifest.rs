@@ -1,5 +1,5 @@
-//! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent, and what it
-//! contained. A later version of the program reads the manifests of earlier ones, so fields are only ever added.
+//! `manifest.json`, the last file of every snapshot: what was dumped, with which tools, how consistent it is, and its
+//! content. Later versions of the program must read it, so fields are only ever added.
 
 mod detail;
 
@@ -20,7 +20,7 @@ use crate::{
 /// Version of the manifest's layout.
 const FORMAT: u32 = 1;
 
-/// What one snapshot holds.
+/// The content of one snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Manifest {
@@ -34,20 +34,20 @@ pub struct Manifest {
     pub item: String,
     /// Kind of the source.
     pub kind: String,
-    /// When the dump began: the moment of which it shows the data is not earlier.
+    /// When the dump began: the data is from this moment or later.
     pub started: Zoned,
     /// When the last byte was read.
     pub ended: Zoned,
     /// How consistent the data is.
     pub consistency: Consistency,
-    /// What an operator should know, in sentences.
+    /// Notes for the operator, in sentences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// What the source has and the snapshot lacks, in sentences; they stand among the notes too.
+    /// Parts of the source that are missing from the snapshot, in sentences; they are also in the notes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
-    /// Objects that the source has and the snapshot lacks because they could not be read. With any of them the snapshot is
-    /// *partial*: whole except for these.
+    /// Unreadable objects, which are missing from the snapshot. A snapshot with any of them is *partial*: complete except
+    /// for these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub omitted: Vec<Omitted>,
     /// Tables and views that a rule of the configuration leaves out.
@@ -64,12 +64,12 @@ pub struct Manifest {
     /// Tables, collections, … with the digest of their content.
     #[serde(default)]
     pub objects: Vec<Object>,
-    /// What only its kind has, under the key of the kind.
+    /// The part specific to its kind, under the key of the kind.
     #[serde(flatten, skip_deserializing)]
     own: Own,
 }
 
-/// An object that the source has and the snapshot lacks because it could not be read.
+/// An unreadable object, which is missing from the snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Omitted {
     /// `table`, `view`, `blob`, `file`, …
@@ -79,12 +79,12 @@ pub struct Omitted {
     pub name: String,
     /// Why it could not be read, in one sentence without a full stop.
     pub reason: String,
-    /// The file of the snapshot that holds its definition, if that could be had.
+    /// The file of the snapshot that holds its definition, if the definition could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<String>,
 }
 
-/// So many omitted objects are named in notes; the manifest names all.
+/// At most this many omitted objects are named in notes; the manifest names all.
 const NAMED: usize = 20;
 
 impl Omitted {
@@ -93,14 +93,14 @@ impl Omitted {
         crate::output::name(&format!("{} {} ({})", self.kind, self.name, self.reason))
     }
 
-    /// Some of them as one text, and how many more there are if not all `total` are among them.
+    /// Some of them as one text, followed by the number of the others of `total`.
     pub(crate) fn listed(some: &[Self], total: u64) -> String {
         let more = total.saturating_sub(some.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{more}", some.iter().map(Self::text).collect::<Vec<_>>().join(", "))
     }
 
-    /// Notes that name what a snapshot lacks, a few of many.
+    /// Notes that name the omitted objects, at most [`NAMED`] of them.
     pub(crate) fn notes(omitted: &[Self]) -> Vec<String> {
         let note = |o: &Self| {
             crate::output::name(&format!("not in the backup: {} {}: {}", o.kind, o.name, o.reason))
@@ -134,20 +134,20 @@ pub enum Consistency {
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// What it says its version is.
+    /// Its version, as it reports it.
     pub version: String,
 }
 
 /// A file of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
-    /// Path below the item's folder.
+    /// Path below the item's directory.
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,
 }
 
-/// Whether the stream was understood.
+/// Whether the dump could be parsed and digested.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Digested {
@@ -170,9 +170,9 @@ pub struct Object {
     pub name: String,
     /// Rows or documents.
     pub rows: u64,
-    /// Bytes of the rows as they stand in the dump.
+    /// Bytes of the rows in the dump.
     pub bytes: u64,
-    /// Digest of the rows, whatever their order.
+    /// Digest of the rows, independent of their order.
     pub digest: Digest128,
 }
 
@@ -198,8 +198,8 @@ pub struct TableName {
 }
 
 impl Manifest {
-    /// Forgets of what was read back from a restored server what `stored` says that it lacks: a restore may make such objects
-    /// from their definitions, or not, and neither says anything about the backup.
+    /// Removes the objects that `stored` lists as omitted from what was read back from a restored server. A restore may or
+    /// may not create them from their definitions, which says nothing about the backup.
     pub(crate) fn forget_omitted(&mut self, stored: &Self) {
         if stored.omitted.is_empty() {
             return;
@@ -216,7 +216,7 @@ impl Manifest {
         }
     }
 
-    /// A manifest to be filled while an item is dumped.
+    /// A new manifest, to be filled while an item is dumped.
     pub fn begin(source: &str, item: &str, kind: &str) -> Self {
         let now = Zoned::now();
         Self {
@@ -241,7 +241,7 @@ impl Manifest {
         }
     }
 
-    /// As it is stored.
+    /// Serializes it for storage.
     pub fn to_json(&self) -> Result<Vec<u8>> {
         let mut json = serde_json::to_vec_pretty(self)
             .map_err(|e| Error::failed("cannot write the manifest").because(&e))?;
@@ -263,8 +263,8 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Reads the manifest of a snapshot, which must be of the source and item under whose path it lies: a manifest in
-    /// another place says nothing true about what is beside it.
+    /// Reads the manifest of a snapshot. Its source and item must match the snapshot's path: otherwise it does not describe
+    /// the files beside it.
     pub fn of(files: &dyn Files, source: &str, item: &str) -> Result<Self> {
         let manifest = Self::from_json(&files.read(MANIFEST)?)?;
         if (manifest.source.as_str(), manifest.item.as_str()) == (source, item) {
@@ -275,10 +275,10 @@ impl Manifest {
             crate::output::name(&manifest.source),
             crate::output::name(&manifest.item)
         ))
-        .hint("somebody put it there: take another snapshot, and find out who can write to the repository"))
+        .hint("the manifest was put there from another snapshot: use another snapshot, and find out who can write to the repository"))
     }
 
-    /// Rows of all objects together.
+    /// Total rows of all objects.
     pub fn rows(&self) -> u64 {
         self.objects.iter().map(|object| object.rows).sum()
     }

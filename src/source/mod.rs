@@ -1,4 +1,4 @@
-//! What can be backed up: every kind of source finds its items, streams one into a sink, and puts one back.
+//! Sources of backups: each kind discovers its items, streams an item into a sink, and restores it.
 
 pub mod azure;
 pub mod directory;
@@ -33,12 +33,12 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// Name of the item that holds what belongs to a server as a whole: roles and users.
+/// Name of the item with the objects of a server as a whole: roles and users.
 pub const GLOBALS: &str = "@globals";
 /// Name of the manifest in every snapshot.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Something configured that holds items.
+/// A configured source of items.
 pub trait Source: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &str;
@@ -46,81 +46,79 @@ pub trait Source: Send + Sync {
     /// Its kind, as written in the configuration.
     fn kind(&self) -> &'static str;
 
-    /// Asks what exists now. An error means that the source as a whole could not be asked; an item that is there but
-    /// cannot be read is returned with its problem.
-    /// A source of many parts may answer before all of them have: it names those that it still waits for in
-    /// [`Discovery::waiting`].
+    /// Discovers the items that exist now. An error means that the source as a whole could not be queried; an existing item
+    /// that cannot be read is returned with its problem.
+    /// A source with many parts may return before all of them have answered: it lists the others in [`Discovery::waiting`].
     fn discover(&self, cancel: &Cancel) -> Result<Discovery>;
 
-    /// Waits until some of the parts have answered that the last answer still waited for, and gives the whole answer as it
-    /// is then, with fewer of them in [`Discovery::waiting`]. `None` if the last answer was the whole one.
+    /// Waits until some of the parts in [`Discovery::waiting`] have answered, and returns the updated result. `None` if the
+    /// last result was complete.
     fn discover_rest(&self, _cancel: &Cancel) -> Result<Option<Discovery>> {
         Ok(None)
     }
 
-    /// How many entries of an item each of the configured exclusion patterns leaves out now; patterns that match nothing
-    /// are not listed. It lists the item, which may take a while: for people who ask, not for backups.
+    /// How many entries of an item each configured exclusion pattern excludes now, without patterns that match nothing.
+    /// This lists the whole item, which may take a while: it is for interactive use, not for backups.
     fn excluded_within(&self, _item: &Item, _cancel: &Cancel) -> Result<Vec<(String, u64)>> {
         Ok(Vec::new())
     }
 
-    /// Streams one item into `sink` and tells what it held. Whatever goes wrong is an error: what was stored up to
-    /// then is not committed.
+    /// Streams one item into `sink` and returns its manifest. After an error the data stored so far is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
 
-    /// Whether an attempt that ends without a snapshot leaves what it stored to the next one. For sources whose items may be
-    /// too large for one night, and which can identify the state of each file ([`Mark`](crate::stream::sink::Mark)).
+    /// Whether the next attempt can reuse the data stored by an attempt that ended without a snapshot. For sources whose items
+    /// may be too large for one night, and which can identify the state of each file ([`Mark`](crate::stream::sink::Mark)).
     fn in_steps(&self) -> bool {
         false
     }
 
-    /// Whether the source no longer has an item that it had when it was asked. Asked when a dump has failed; a source that
-    /// cannot tell says no.
+    /// Whether a discovered item has disappeared from the source since. Called when a dump has failed; returns `false` if this
+    /// cannot be determined.
     fn is_gone(&self, _item: &Item, _cancel: &Cancel) -> bool {
         false
     }
 
-    /// Whether a dump of this item that has just failed is worth one more attempt at once, which would be made in another
-    /// way. Asked once for each failure; true at most once for an item.
+    /// Whether to retry a failed dump of this item at once, because the next attempt works differently. Called once for each
+    /// failure; returns `true` at most once for an item.
     fn try_again(&self, _item: &Item) -> bool {
         false
     }
 }
 
-/// What a source consists of at the moment.
+/// The result of discovery.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Discovery {
-    /// What a run backs up.
+    /// The items to back up.
     pub items: Vec<Item>,
-    /// What it does not.
+    /// The excluded items.
     pub excluded: Vec<Excluded>,
-    /// What is wrong with the source as a whole although it answered.
+    /// Problems of the source as a whole, although it answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
-    /// Parts of the source that have not answered yet. What they have is in [`Discovery::unknown`].
+    /// Parts of the source that have not answered yet. Their prefixes are in [`Discovery::unknown`].
     #[serde(skip)]
     pub waiting: Vec<String>,
-    /// Beginnings of names: this answer says nothing about an item whose name begins so and that is not listed. The empty
-    /// one stands for the whole source.
+    /// Name prefixes: if an item with this prefix is not listed, it may exist all the same. The empty prefix stands for the
+    /// whole source.
     #[serde(skip)]
     pub unknown: Vec<String>,
-    /// Parts that have answered, where not all have: what lies within one of them is listed, or is not there. The longer
-    /// name decides between this and [`Discovery::unknown`].
+    /// Parts that have answered, if others have not: an item within one of them that is not listed does not exist. The longer
+    /// prefix decides between this and [`Discovery::unknown`].
     #[serde(skip)]
     pub answered: Vec<String>,
 }
 
 impl Discovery {
-    /// Whether this answer has something of this name, excluded or not.
+    /// Whether the result contains this name, excluded or not.
     pub fn lists(&self, name: &str) -> bool {
         self.items.iter().any(|item| item.name == name)
             || self.excluded.iter().any(|excluded| excluded.name == name)
     }
 
-    /// Whether this answer leaves open if an item that it does not list exists.
+    /// Whether an item that is not listed may exist all the same.
     pub fn is_unknown(&self, name: &str) -> bool {
         let within = |whole: &str| name::within(name, whole).is_some();
-        // What lies within something that could not be looked into.
+        // Within a part that could not be listed.
         if self.items.iter().any(|item| item.problem.is_some() && within(&item.name)) {
             return true;
         }
@@ -139,9 +137,9 @@ pub struct Item {
     /// Name within the source.
     #[serde(rename = "item")]
     pub name: String,
-    /// Size in bytes as the source tells it, roughly what the dump will be.
+    /// Size in bytes as the source reports it, roughly the size of the dump.
     pub estimate: Option<u64>,
-    /// Why it cannot be backed up although it is there.
+    /// Why it cannot be backed up although it exists.
     pub problem: Option<Problem>,
 }
 
@@ -155,11 +153,12 @@ pub struct Excluded {
     pub rule: String,
 }
 
-/// Databases that the configuration names one by one and the server does not have: a typo must not leave one unprotected.
+/// Databases that the configuration names literally and the server does not have: a typing error must not leave one without
+/// a backup.
 fn absent<'a>(databases: &'a Patterns, there: impl Fn(&str) -> bool + 'a) -> impl Iterator<Item = Item> + 'a {
     let problem = || {
-        Problem::new("the server has no such database, or hides it from this account, though `databases` names it").hint(
-            "correct the name in the configuration, let the account see it, or take it out there if the database is gone \
+        Problem::new("the server has no such database, or hides it from this account, although `databases` names it").hint(
+            "correct the name in the configuration, grant the account access to it, or remove the name if the database is gone \
              for good",
         )
     };
@@ -178,8 +177,8 @@ fn excluded_by(databases: &Patterns, exclude: &Patterns, name: &str) -> Option<S
     exclude.matched(name).map(|pattern| format!("exclude = \"{pattern}\""))
 }
 
-/// A server with databases of which not one is backed up is no success, unless the configuration says that none is wanted.
-/// `excluded` is how many databases of its users a rule excludes.
+/// A server with databases none of which is backed up is a failure, unless the configuration excludes all of them explicitly.
+/// `excluded` is the number of user databases that a rule excludes.
 fn require_databases(found: &mut Discovery, exclude: &Patterns, excluded: usize) {
     let none = found.items.iter().all(|item| item.name == GLOBALS);
     if none && excluded > 0 && !exclude.iter().any(|pattern| pattern == "*") {
@@ -192,7 +191,7 @@ fn require_databases(found: &mut Discovery, exclude: &Patterns, excluded: usize)
     }
 }
 
-/// Puts the item [`GLOBALS`] where the configuration wants it.
+/// Adds the item [`GLOBALS`] to the included or excluded items, as configured.
 fn add_globals(found: &mut Discovery, wanted: bool) {
     let name = GLOBALS.to_owned();
     if wanted {
@@ -220,7 +219,7 @@ mod tests {
         assert!(found.is_unknown("closed/box") && !found.is_unknown("closed"));
         assert!(!found.is_unknown("acct/old") && !found.is_unknown("closed2/box"));
 
-        // A part of the source did not answer, so that what it has is not known by name.
+        // A part of the source did not answer, so its items are not known by name.
         found.unknown = vec![String::new(), "acct/share:".to_owned()];
         found.answered = vec!["acct".to_owned()];
         assert!(found.is_unknown("other/box") && found.is_unknown("other") && found.is_unknown("acct2/box"));

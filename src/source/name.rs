@@ -1,19 +1,19 @@
-//! Names of items: of a source that finds its servers by itself they begin with that of the server, SERVER/NAME. Elsewhere a
-//! slash is a character like others: a database may be called `a/b`, and the items of directories are paths.
+//! Names of items. In a source that discovers its servers they have the form SERVER/NAME. In other sources a slash is an
+//! ordinary character: a database may be called `a/b`, and the items of directories are paths.
 
 use super::GLOBALS;
 
-/// The name of an item in its parts.
+/// An item name, split into its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ItemName<'a> {
-    /// The server, of a source that has several.
+    /// The server, if the source has several.
     pub server: Option<&'a str>,
     /// The name on the server.
     pub name: &'a str,
 }
 
 impl<'a> ItemName<'a> {
-    /// The parts of a name, of a source of which it is known whether it has several servers.
+    /// Splits a name; `has_servers` says whether the source has several servers.
     pub fn parse(item: &'a str, has_servers: bool) -> Self {
         match item.split_once('/').filter(|_| has_servers) {
             Some((server, name)) => Self { server: Some(server), name },
@@ -21,19 +21,19 @@ impl<'a> ItemName<'a> {
         }
     }
 
-    /// The parts of the name of a stored item. Each server has its own `@globals`: where they are stored, what stands before the
+    /// Splits the name of a stored item. Each server has its own `@globals`: if a snapshot of them exists, the part before the
     /// first slash is a server. `is_stored` says whether the source has a snapshot of an item.
     pub fn stored(item: &'a str, is_stored: impl Fn(&str) -> bool) -> Self {
         let parts = Self::parse(item, true);
         if parts.server.is_some() && is_stored(&parts.globals()) { parts } else { Self::parse(item, false) }
     }
 
-    /// Whether it is what belongs to a server as a whole.
+    /// Whether it is the `@globals` of a server.
     pub fn is_globals(&self) -> bool {
         self.name == GLOBALS
     }
 
-    /// The name of the item with what belongs to its server as a whole.
+    /// The name of its server's `@globals`.
     pub fn globals(&self) -> String {
         match self.server {
             Some(server) => format!("{server}/{GLOBALS}"),
@@ -51,7 +51,7 @@ pub fn globals(item: &str) -> Option<ItemName<'_>> {
     (name == GLOBALS).then_some(ItemName { server, name })
 }
 
-/// What is left of a name that lies within something: within `account` lies `account/container`.
+/// The rest of a name below a prefix: of `account/container` below `account`, `container`.
 pub fn within<'a>(item: &'a str, whole: &str) -> Option<&'a str> {
     item.strip_prefix(whole)?.strip_prefix('/')
 }

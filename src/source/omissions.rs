@@ -1,28 +1,28 @@
-//! What a source has and a snapshot lacks, of which there may be many: the first are named, the others counted.
+//! Unreadable objects, which are missing from a snapshot. There may be many: the first are named, the others counted.
 
 use std::collections::BTreeSet;
 
 use super::manifest::Omitted;
 
-/// Kinds of the entry that stands for all that are not named.
+/// The object kind of the entry that stands for all unnamed blobs.
 pub(crate) const BLOBS: &str = "blobs";
-/// The same of files and folders.
+/// The same for files and directories.
 pub(crate) const FILES: &str = "files";
-/// The name of this entry. It stays the same whatever their number, for what is accepted is known by its name.
+/// The name of this entry. It must not depend on the number: accepted objects are identified by their name.
 const OTHERS: &str = "(others)";
-/// So many objects of one item are named in its manifest.
+/// At most this many objects of one item are named in its manifest.
 const NAMED: usize = 10_000;
-/// So many bytes names and reasons may have together.
+/// Maximum total bytes of names and reasons.
 const NAMED_BYTES: usize = 16 << 20;
 
-/// Objects that could not be read. However many there are, memory and manifest stay small, and what is named does not
-/// depend on the order in which they were met.
+/// Unreadable objects. Memory use and manifest size are bounded, and the selection of named objects does not depend on the
+/// order in which they were found.
 #[derive(Debug)]
 pub(crate) struct Omissions {
-    /// What those are that are not named: [`BLOBS`] or [`FILES`].
+    /// The kind of the unnamed objects: [`BLOBS`] or [`FILES`].
     plural: &'static str,
     named: BTreeSet<Omitted>,
-    /// The first that is not named; nor is any that follows.
+    /// The first unnamed object; none after it is named either.
     end: Option<Omitted>,
     bytes: usize,
     more: u64,
@@ -30,12 +30,12 @@ pub(crate) struct Omissions {
 }
 
 impl Omissions {
-    /// None yet.
+    /// An empty list.
     pub(crate) fn new(plural: &'static str) -> Self {
         Self { plural, named: BTreeSet::new(), end: None, bytes: 0, more: 0, room: NAMED }
     }
 
-    /// One more, or one more reason for one that is named already.
+    /// Adds an object, or another reason for an object that is already named.
     pub(crate) fn add(&mut self, kind: &str, name: &str, reason: impl Into<String>) {
         let of = |reason| Omitted { kind: kind.to_owned(), name: name.to_owned(), reason, definition: None };
         let size = |omitted: &Omitted| omitted.name.len() + omitted.reason.len();
@@ -66,17 +66,17 @@ impl Omissions {
         }
     }
 
-    /// Those that are named, in order.
+    /// The named objects, in order.
     pub(crate) fn named(&self) -> impl Iterator<Item = &Omitted> {
         self.named.iter()
     }
 
-    /// How many there are.
+    /// Number of all objects.
     pub(crate) fn count(&self) -> u64 {
         self.named.len() as u64 + self.more
     }
 
-    /// As the manifest lists them.
+    /// The list for the manifest.
     pub(crate) fn into_list(self) -> Vec<Omitted> {
         let more = (self.more > 0).then(|| Omitted {
             kind: self.plural.to_owned(),

@@ -1,5 +1,5 @@
-//! How items are brought back when nothing is left but the repository: with stock restic and the native client, and with this
-//! program. What a kind says of it goes into the runbook.
+//! Commands of the recovery runbook: how items are restored when only the repository is left, with stock restic and the native
+//! client, and with this program.
 
 use super::{
     GLOBALS,
@@ -8,12 +8,12 @@ use super::{
 };
 use crate::output::{printable, shell::word};
 
-/// What stands for an item where none is known.
+/// Placeholder for an item where none is known.
 pub(crate) const EXAMPLE: &str = "NAME";
-/// So many of the largest tables are counted.
+/// Number of the largest tables whose rows are counted.
 const COUNTED: usize = 3;
 
-/// The commands that bring an item back.
+/// The commands that restore an item.
 pub struct Commands {
     /// With stock restic and the database's own client.
     pub stock: Vec<String>,
@@ -21,9 +21,9 @@ pub struct Commands {
     pub ours: Vec<String>,
 }
 
-/// What all items of a source need before.
+/// Preparation that is common to all items of a source.
 pub struct Opening {
-    /// What has to be known, in words.
+    /// Explanation in words.
     pub text: String,
     /// Commands, to be run once in each shell.
     pub setup: Vec<String>,
@@ -37,41 +37,41 @@ pub struct Piece<'a> {
     pub item: &'a str,
     /// The host in its snapshots.
     pub host: &'a str,
-    /// Where its files lie in its snapshots.
+    /// The path of its files in its snapshots.
     pub path: String,
-    /// Whether the name of a server or account stands before its own.
+    /// Whether its name has the name of a server or account in front.
     pub prefixed: bool,
-    /// What is known of its newest snapshot.
+    /// The manifest of its newest snapshot, if known.
     pub manifest: Option<&'a Manifest>,
 }
 
 impl Piece<'_> {
-    /// Which snapshot, as arguments for restic.
+    /// The restic arguments that select its newest snapshot.
     fn latest(&self) -> String {
         format!("latest --host {} --path {}", word(self.host), word(&self.path))
     }
 
-    /// A file of it, streamed.
+    /// The command that streams one of its files.
     pub(crate) fn dump(&self, file: &str) -> String {
         format!("restic dump {} {}", self.latest(), word(&format!("{}/{file}", self.path)))
     }
 
-    /// All of it, as files below `$SCRATCH`.
+    /// The command that restores all its files below `$SCRATCH`.
     pub(crate) fn restore(&self) -> String {
         format!("restic restore {} --target \"${{SCRATCH:?see Preparation}}\"", self.latest())
     }
 
-    /// Where that lies then.
+    /// The path of its files after that command.
     pub(crate) fn folder(&self, below: &str) -> String {
         format!("\"${{SCRATCH:?see Preparation}}\"{}", word(&format!("{}{below}", self.path)))
     }
 
-    /// The name without the server or account that it was found on.
+    /// The name without server or account.
     pub(crate) fn name(&self) -> &str {
         ItemName::parse(self.item, self.prefixed).name
     }
 
-    /// The server that it was found on, where a source has several.
+    /// Its server, if the source has several.
     fn server(&self) -> Option<&str> {
         ItemName::parse(self.item, self.prefixed).server
     }
@@ -81,7 +81,7 @@ impl Piece<'_> {
         is_globals(self.item)
     }
 
-    /// All of its server with one command.
+    /// The command of this program that restores the whole server.
     pub(crate) fn ours_together(&self, rest: &str) -> String {
         let server = self
             .server()
@@ -89,15 +89,15 @@ impl Piece<'_> {
         format!("tik-backup restore {} --all {rest}", word(&server))
     }
 
-    /// It alone, with this program.
+    /// The command of this program that restores this item alone.
     pub(crate) fn ours(&self, rest: &str) -> String {
         format!("tik-backup restore {} {rest}", word(&format!("{}/{}", self.source, self.item)))
     }
 
-    /// The command for a part of what it holds.
+    /// The command that restores a part of its content.
     pub(crate) fn one_file(&self, destination: &str) -> String {
         format!(
-            "$ {}      # one file, one folder, or a pattern such as '**/*.pdf'",
+            "$ {}      # one file, one directory, or a pattern such as '**/*.pdf'",
             self.ours(&format!("{destination} --path PATH"))
         )
     }
@@ -113,11 +113,11 @@ impl Piece<'_> {
         tables
     }
 
-    /// Says before the commands on which server it was, where the source has several.
+    /// Adds a comment with its server before the commands, if the source has several servers.
     pub(crate) fn say_server(&self, commands: &mut Commands) {
         if let Some(server) = self.server() {
             let server = printable(server);
-            let line = format!("# It was on the server {server}: connect to the one that takes its place.");
+            let line = format!("# It was on the server {server}: connect to its replacement.");
             commands.stock.insert(0, line);
         }
     }
@@ -131,7 +131,7 @@ pub(crate) fn is_globals(item: &str) -> bool {
 /// The option `--into` with a URL.
 pub(crate) fn into(scheme: &str, name: &str, server: &str) -> String {
     let encoded = percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string();
-    // Those are harmless and easier to read as they are.
+    // These characters are harmless and easier to read unescaped.
     let readable = encoded.replace("%5F", "_").replace("%2D", "-").replace("%2E", ".");
     format!("--into {}", word(&format!("{scheme}://{server}/{readable}")))
 }

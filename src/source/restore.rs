@@ -1,4 +1,4 @@
-//! What restores of all kinds have in common.
+//! Options and results that restores of all kinds have in common.
 
 use std::{
     collections::BTreeSet,
@@ -17,40 +17,40 @@ use crate::error::{Error, Result};
 pub struct Options {
     /// Only this table (`schema.name`) or collection.
     pub table: Option<String>,
-    /// Only files of these names or that match these patterns, and what lies below them; all if there are none.
+    /// Only files with these names or matching these patterns, and their contents; all if empty.
     pub paths: Vec<OsString>,
-    /// Do not give objects to their owners; they belong to the connecting account.
+    /// Do not set owners; objects belong to the connecting account.
     pub no_owner: bool,
     /// Do not restore GRANT and REVOKE.
     pub no_privileges: bool,
-    /// Everything goes to the default tablespace.
+    /// Ignore tablespaces; everything goes to the default tablespace.
     pub no_tablespaces: bool,
     /// Do not create missing roles.
     pub no_roles: bool,
-    /// Leave out what only a superuser can restore.
+    /// Skip objects that only a superuser can restore.
     pub skip_superuser: bool,
-    /// Replace blobs and files of the same names.
+    /// Replace existing blobs and files of the same names.
     pub overwrite: bool,
     /// Only definitions, no rows (PostgreSQL).
     pub definitions: bool,
-    /// Go on after errors, and list what is missing at the end (PostgreSQL).
+    /// Continue after errors, and list the missing objects at the end (PostgreSQL).
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
-    /// Files get setuid and setgid bits and capabilities, and devices are made (`--to`).
+    /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
-    /// The server is a scratch server: nothing outside of it may be touched (MySQL, MariaDB).
+    /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
     pub scratch: bool,
 }
 
 impl Options {
-    /// The error of a restore whose result is not what was backed up.
+    /// The error of a restore whose result differs from the backup.
     pub(crate) fn wrong(what: &str) -> Error {
-        Error::failed(format!("the restored database is not what was backed up: {what}"))
+        Error::failed(format!("the restored database differs from the backup: {what}"))
             .hint("do not use it; see the server's log, and try an older snapshot with --at")
     }
 
-    /// Says with an error in what state the database was left. A drill drops this with all other hints of a restore.
+    /// Adds the state in which the database was left to an error. A drill drops this with all other hints of a restore.
     pub(super) fn incomplete(error: Error, database: &str, created: bool) -> Error {
         error.advise(if created {
             format!(
@@ -61,16 +61,16 @@ impl Options {
         })
     }
 
-    /// Refuses options of which this kind of database knows nothing: `given` and name of each.
+    /// Refuses options that this kind of database does not support: `given` and name of each.
     pub(super) fn refuse(unknown: &[(bool, &str)], kind: &str, hint: &str) -> Result<()> {
         match unknown.iter().find(|(given, _)| *given) {
-            Some((_, name)) => Err(Error::usage(format!("{name} means nothing for {kind}")).hint(hint)),
+            Some((_, name)) => Err(Error::usage(format!("{name} is not supported for {kind}")).hint(hint)),
             None => Ok(()),
         }
     }
 }
 
-/// What a restore did.
+/// The result of a restore into a database.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Restored {
     /// Database restored into.
@@ -91,39 +91,39 @@ pub struct Restored {
     pub compared: bool,
     /// Roles that were created without login.
     pub roles_created: Vec<String>,
-    /// What could not be restored although everything else was.
+    /// Objects that could not be restored although everything else was.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub missing: Vec<Missing>,
-    /// In what the contents differ from what was backed up, of a restore that goes on.
+    /// Differences from the backup, of a restore that continues after errors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<String>,
-    /// What the server warned of while the data was loaded: a value may not be what it was.
+    /// Warnings of the server while the data was loaded: a value may have changed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// The file that holds the statements of what is missing.
+    /// The file with the statements of the missing objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_file: Option<PathBuf>,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Tables that were made otherwise than the dump defines them (MySQL, MariaDB).
+    /// Tables that were created differently from their definition in the dump (MySQL, MariaDB).
     #[serde(skip)]
     pub(crate) redefined: Vec<Redefined>,
-    /// Tables whose rows were not counted, because their engine keeps none of its own (MySQL, MariaDB).
+    /// Tables whose rows were not counted, because their engine stores no rows (MySQL, MariaDB).
     #[serde(skip)]
     pub(crate) rowless: Vec<String>,
-    /// The statements of what is missing (MySQL).
+    /// The statements of the missing objects (MySQL).
     #[serde(skip)]
     pub(crate) statements: Vec<u8>,
-    /// What was restored, if that may be less than the snapshot holds.
+    /// The restored part, if it may be less than the whole snapshot.
     #[serde(skip)]
     pub(crate) selected: Option<Selected>,
-    /// Indexes that are not what they were, as the target does not accept that: collection and name of each.
+    /// Indexes that were changed because the target does not accept the original: collection and name of each.
     #[serde(skip)]
     pub(crate) changed_indexes: BTreeSet<(String, String)>,
 }
 
 impl Restored {
-    /// Writes the statements of what is missing into a file.
+    /// Writes the statements of the missing objects into a file.
     pub(crate) fn write_statements(&mut self) {
         let statements = std::mem::take(&mut self.statements);
         if statements.is_empty() {
@@ -132,7 +132,7 @@ impl Restored {
         match write_statements(&self.database, &statements) {
             Ok(path) => self.missing_file = Some(path),
             Err(error) => self.notes.push(format!(
-                "the file with the statements of what is missing could not be written ({error}); the script that --to DIR \
+                "the file with the statements of the missing objects could not be written ({error}); the script that --to DIR \
                  gives has them"
             )),
         }
@@ -151,7 +151,7 @@ pub(crate) struct Selected {
 /// Something that could not be restored.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Missing {
-    /// What it is, in `pg_dump`'s words: `TABLE DATA`, `INDEX`, …; of MySQL and MariaDB always `VIEW`.
+    /// Its kind as `pg_dump` names it: `TABLE DATA`, `INDEX`, …; for MySQL and MariaDB always `VIEW`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Schema.
@@ -159,12 +159,12 @@ pub struct Missing {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Why, as the server said it; empty where that might hold a secret.
+    /// The server's error message; empty if it might contain a secret.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
-/// What was put into a container or share. The field names are a promise.
+/// The result of a restore into a container or share. The field names are part of the interface.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Storage {
     /// Account and container or share.
@@ -175,19 +175,19 @@ pub struct Storage {
     pub files: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Directories that were made.
+    /// Directories that were created.
     pub directories: u64,
-    /// Blobs or files that the snapshot only knows by name, because they could not be read.
+    /// Blobs or files without content in the snapshot, because they were unreadable.
     pub missing: u64,
-    /// What could not be written although other things were; a thousand at most.
+    /// Entries that could not be written although others were; a thousand at most.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failed: Vec<Failed>,
-    /// How many these are in all.
+    /// Total number of these.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed_count: u64,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
-    /// What the snapshot lacks of what was to be restored.
+    /// Selected objects that are missing from the snapshot.
     #[serde(skip)]
     pub(crate) omitted: Vec<Omitted>,
 }
@@ -197,7 +197,7 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Something that could not be written although other things were. The field names are a promise.
+/// An entry that could not be written although others were. The field names are part of the interface.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 pub struct Failed {
     /// `blob`, `file` or `directory`.
@@ -209,8 +209,8 @@ pub struct Failed {
     pub reason: String,
 }
 
-/// Writes the statements of what is missing into a new file that only this user can read: in the current folder, or in that
-/// for temporary files if nothing can be written there.
+/// Writes the statements of the missing objects into a new file of mode 0600: in the current directory, or in the directory
+/// for temporary files if the current one is not writable.
 pub(super) fn write_statements(database: &str, content: &[u8]) -> io::Result<PathBuf> {
     let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' };
     let database: String = database.chars().map(plain).take(60).collect();
@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn what_to_do_with_the_target_comes_after_what_was_said_before() {
         let error = || Error::failed("no").hint("near");
-        let told = Options::incomplete(error(), "shop", true);
-        assert!(told.hint_text().unwrap().starts_with("near; the database shop was created"), "{told}");
+        let error = Options::incomplete(error(), "shop", true);
+        assert!(error.hint_text().unwrap().starts_with("near; the database shop was created"), "{error}");
         assert!(Options::incomplete(error(), "shop", false).hint_text().unwrap().contains("empty it"));
         assert!(Options::wrong("t").hint_text().unwrap().contains("do not use it"));
     }

@@ -1,5 +1,5 @@
-//! What is configured of every database server that is reached by its own clients: a place, an account, TLS, and a choice
-//! of databases.
+//! The configuration common to database servers that are accessed with their own client programs: address, account, TLS, and
+//! the selection of databases.
 
 use std::path::{Path, PathBuf};
 
@@ -15,22 +15,22 @@ use crate::{
     },
 };
 
-/// What is configured of every database server that is reached by its own clients.
+/// The configuration common to database servers that are accessed with their own client programs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    /// Where the server listens. Empty if the servers are found in Azure.
+    /// Address of the server. Empty if the servers are discovered in Azure.
     pub host: Host,
-    /// How to find the servers in Azure, if that is how.
+    /// How to discover the servers in Azure, if they are.
     pub azure: Option<AzureServers>,
     /// TCP port; of PostgreSQL also the number in the socket's file name.
     pub port: u16,
-    /// Account to connect as. `None` only for sockets: the name of the user that runs the program.
+    /// Account to connect as. `None` only for sockets: the user that runs the program.
     pub user: Option<String>,
     /// File with the account's password.
     pub password_file: Option<SecretFile>,
-    /// TLS demand; `None` for sockets.
+    /// TLS mode; `None` for sockets.
     pub sslmode: Option<SslMode>,
-    /// Certificates that the server's one is checked against.
+    /// Trusted certificates for verifying the server's certificate.
     pub sslrootcert: Option<RootCertificates>,
     /// Client certificate; set together with `sslkey`.
     pub sslcert: Option<PathBuf>,
@@ -40,14 +40,14 @@ pub struct ServerConfig {
     pub databases: Patterns,
     /// Databases to leave out.
     pub exclude: Patterns,
-    /// Folders to search for the clients; empty: the usual places.
+    /// Directories to search for the client programs; if empty, the usual places.
     pub client_dirs: Vec<PathBuf>,
-    /// Whether what belongs to the server as a whole is backed up as `@globals`.
+    /// Whether `@globals` is backed up.
     pub globals: bool,
 }
 
 impl ServerConfig {
-    /// A server with its address alone. The caller supplies credentials and everything else.
+    /// A configuration with an address only. The caller supplies credentials and everything else.
     pub(crate) fn bare(host: Host, port: u16) -> Self {
         Self {
             host,
@@ -66,18 +66,18 @@ impl ServerConfig {
         }
     }
 
-    /// One of the servers found in Azure: as configured, but at this host.
+    /// The configuration for one of the servers discovered in Azure: the same, with this host.
     pub(super) fn at(&self, host: Host) -> Self {
         Self { host, azure: None, ..self.clone() }
     }
 
-    /// All files with secrets that it names.
+    /// All secret files that it names.
     pub(super) fn secret_files(&self) -> Vec<&SecretFile> {
         let principal = self.azure.iter().flat_map(|azure| azure.principal.secret_files());
         self.password_file.iter().chain(principal).collect()
     }
 
-    /// Files with certificates and their keys, each with the key of the configuration that names it.
+    /// Certificate and key files, each with the configuration key that names it.
     pub(super) fn certificates(&self) -> Vec<(&'static str, &Path)> {
         let root = match &self.sslrootcert {
             Some(RootCertificates::File(path)) => Some(path),
@@ -88,7 +88,7 @@ impl ServerConfig {
         files.into_iter().filter_map(|(key, path)| Some((key, path?.as_path()))).collect()
     }
 
-    /// What it needs of the file system: its socket, certificates, folders with clients.
+    /// Paths that it needs: its socket, certificates, directories with client programs.
     pub(super) fn needed(&self) -> Vec<PathBuf> {
         let socket = match &self.host {
             Host::Socket(path) => Some(path.clone()),
@@ -98,7 +98,7 @@ impl ServerConfig {
         socket.into_iter().chain(certificates).chain(self.client_dirs.iter().cloned()).collect()
     }
 
-    /// Names for items that it would have, where none is known.
+    /// Example item names, for use where no item is known.
     pub(super) fn example_items(&self) -> Vec<&'static str> {
         match self.azure {
             Some(_) => vec!["SERVER/NAME"],
@@ -107,7 +107,7 @@ impl ServerConfig {
     }
 }
 
-/// The source that finds its servers in Azure; `open` makes that of one server, which is reached at this host.
+/// The source that discovers its servers in Azure; `open` opens the source of one server, at this host.
 pub(super) fn on_azure(
     source: &SourceSettings,
     engine: Engine,
@@ -122,19 +122,19 @@ pub(super) fn on_azure(
     Ok(Box::new(azure::AzureServers::new(source.name.as_str(), engine, azure, Box::new(open))?))
 }
 
-/// What differs between the kinds of server.
+/// Defaults that differ between the kinds of server.
 pub(super) struct Defaults {
-    /// Place of the socket if there is no `host`.
+    /// Path of the socket if there is no `host`.
     pub(super) socket: &'static str,
-    /// What a path as `host` means.
+    /// The meaning of a path as `host`.
     pub(super) path: &'static str,
     /// TCP port.
     pub(super) port: u16,
-    /// What a name to log in by is called.
+    /// The word for a login name.
     pub(super) account: &'static str,
 }
 
-/// Reads the keys that every kind of server has.
+/// Reads the keys common to all kinds of server.
 pub(super) fn read(reader: &mut Reader<'_>, defaults: &Defaults) -> Option<ServerConfig> {
     let azure = read_servers(reader);
     let host = match &azure {

@@ -1,77 +1,78 @@
-//! What a self-test of drills damages: known content of each kind, in a server or folder that is made for it.
+//! Subjects of the drill self-test: known content of each kind, in a server or directory created for the test, which the test
+//! damages.
 
 use super::{Source, manifest::Manifest};
 use crate::{error::Result, stream::digest::Digest128};
 
-/// What a kind has for a self-test.
+/// The test subjects of a kind.
 pub enum Subjects {
-    /// These; one that could not be made says why.
+    /// The subjects; a subject that could not be created is an error.
     Made(Vec<Named>),
-    /// None, for this reason: the self-test says that the kind is not tested.
+    /// None, for this reason: the self-test reports that the kind is not tested.
     Nothing(&'static str),
 }
 
-/// A subject and its name, which its report has if it could not be made.
+/// A subject and its name, for the report if it could not be created.
 pub type Named = (String, Result<Box<dyn Subject>>);
 
-/// Something that can be backed up, changed, and damaged.
+/// A test subject that can be backed up, changed, and damaged.
 pub trait Subject {
-    /// What it is in the report.
+    /// Its name in the report.
     fn name(&self) -> String;
 
-    /// To back it up.
+    /// The source that backs it up.
     fn source(&self) -> &dyn Source;
 
-    /// Makes today of yesterday.
+    /// Changes its content, so that a second backup differs from the first.
     ///
     /// # Errors
-    /// It could not be changed.
+    /// The content could not be changed.
     fn change(&self) -> Result<()>;
 
-    /// Damages that are done to a restored item: a name, and what to run.
+    /// Damages to apply to a restored item: item, name, and statement to run.
     fn damages(&self) -> &'static [(Target, &'static str, &'static str)];
 
-    /// The file in the snapshots of the item that holds the most of it.
+    /// The file with the main content in the item's snapshots.
     fn file(&self) -> &'static str;
 
-    /// Another file, where contents may be exchanged.
+    /// Another file whose content can be exchanged with the main one.
     fn other_file(&self) -> Option<&'static str> {
         None
     }
 
-    /// Whether its files have permissions, which are a part of the backup.
+    /// Whether file permissions are part of the backup.
     fn has_permissions(&self) -> bool {
         false
     }
 
-    /// Makes the manifest of the item a wrong one: it says that something had another content.
+    /// Falsifies the manifest of the item: it records a wrong digest.
     fn falsify(&self, manifest: &mut Manifest) {
         let wrong = Digest128::of(b"wrong");
         manifest.objects.iter_mut().take(1).for_each(|object| object.digest = wrong);
     }
 
-    /// Attacks on what is outside of the server's folder: a name, and a statement with `{canary}`, `{marker}`, `{process}`,
-    /// `{port}` in the places of what is attacked.
+    /// Attacks on resources outside of the server's directory: a name, and a statement with the placeholders `{canary}`,
+    /// `{marker}`, `{process}` and `{port}`.
     fn attacks(&self) -> &'static [(&'static str, &'static str)] {
         &[]
     }
 
-    /// Why a server is not attacked.
+    /// Why no attacks are run.
     fn no_attacks(&self) -> Option<&'static str> {
         None
     }
 }
 
-/// To which item something is done.
+/// The item that is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// Roles or users.
     Globals,
-    /// The database, container or folder.
+    /// The database, container or directory.
     Item,
 }
 
-/// Contents of equal length, so that nothing but their bytes tells them apart.
+/// Sample contents of equal length, which differ only in their bytes.
 pub(in crate::source) fn sample(number: u8) -> Vec<u8> {
     (0..20_000_u32).map(|at| (at.wrapping_mul(31) >> 3) as u8 ^ number).collect()
 }

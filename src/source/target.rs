@@ -1,74 +1,65 @@
-//! Where items are restored to, and how a restore is checked: what `restore` asks of each kind of source.
+//! Restore targets, and the verification of a restore: the interface between `restore` and the kinds of sources.
 
-use super::{
-    Item, KindConfig, Source,
-    manifest::{Digested, Manifest, Object},
-    restore::{Options, Restored, Storage},
-    verify::sink::NullSink,
-};
-use crate::{
-    error::{Error, Result},
-    settings::Secret,
-    stream::{cancel::Cancel, files::Files},
-};
+use crate::{error::{Error, Result}, settings::Secret, stream::{cancel::Cancel, files::Files}};
+use super::{Item, KindConfig, Source, manifest::{Digested, Manifest, Object}, restore::{Options, Restored, Storage}, verify::sink::NullSink};
 
-/// So many differences are listed.
+/// At most this many differences are listed.
 const LISTED: usize = 20;
 
-/// A snapshot that is restored, and how.
+/// A snapshot to restore, and how to restore it.
 #[derive(Clone, Copy)]
 pub struct RestoreJob<'a> {
-    /// What is in it.
+    /// Its manifest.
     pub manifest: &'a Manifest,
     /// Its files.
     pub files: &'a dyn Files,
-    /// The manifest of the `@globals` that belongs to it, if the target asked for one and there is one.
+    /// The manifest of the matching `@globals` snapshot, if the target uses one and it exists.
     pub globals: Option<&'a Manifest>,
     /// How to restore.
     pub options: &'a Options,
-    /// Shows what is being done.
+    /// Shows progress messages.
     pub notice: &'a dyn Fn(&str),
-    /// Ends the restore.
+    /// Cancels the restore.
     pub cancel: &'a Cancel,
 }
 
-/// What a restore did.
+/// The result of a restore.
 pub enum Done {
-    /// It made a database.
+    /// A database was restored.
     Database(Box<Restored>),
-    /// It filled a container or share.
+    /// A container or share was filled.
     Storage(Storage),
 }
 
-/// A database, container or share to restore one item into, and the tools to reach it with.
+/// A database, container or share to restore one item into, with the tools to access it.
 pub trait RestoreTarget: Send + Sync {
-    /// The name of the kind of which a snapshot must be.
+    /// The kind of snapshots that it accepts.
     fn kind(&self) -> &'static str;
 
-    /// The password of the account, which goes before a configured one.
+    /// Sets the account's password, which takes precedence over a configured one.
     ///
     /// # Errors
     /// The target names no account.
     fn set_password(&mut self, password: Secret) -> Result<()>;
 
-    /// Whether `--overwrite` means something.
+    /// Whether it supports `--overwrite`.
     fn can_overwrite(&self) -> bool {
         false
     }
 
-    /// What to say if there is no snapshot of `@globals`, of a kind whose restores use its manifest; `None` if they do not.
+    /// The message if there is no snapshot of `@globals`, for kinds whose restores use its manifest; `None` for others.
     fn without_globals(&self) -> Option<&'static str> {
         None
     }
 
-    /// Restores a snapshot of its kind. Options that mean nothing for the kind are refused.
+    /// Restores a snapshot of its kind. Options that the kind does not support are refused.
     ///
     /// # Errors
-    /// It was not restored; what is to be done about what is there now stands in the hint.
+    /// The restore failed; the hint says how to clean up.
     fn restore(&self, job: &RestoreJob<'_>) -> Result<Done>;
 
-    /// Reads back what was restored, and names the differences from what was backed up. Only asked of what is
-    /// [`Done::Database`], and only if the contents were digested when they were backed up.
+    /// Reads the restored database back and lists the differences from the backup. Only called after [`Done::Database`], and
+    /// only if the contents were digested when they were backed up.
     ///
     /// # Errors
     /// It cannot be read back.
@@ -80,18 +71,18 @@ pub trait RestoreTarget: Send + Sync {
     ) -> Result<Vec<String>>;
 }
 
-/// What a kind does that restores all of a server with one command.
+/// Restores a whole server with one command.
 pub trait WholeServer: Sync {
-    /// Names of what it restores into, for texts.
+    /// Names of the supported servers, for messages.
     fn servers(&self) -> &'static [&'static str];
 
-    /// A URL of a server, for texts.
+    /// Example URL of a server, for messages.
     fn example(&self) -> &'static str;
 
-    /// The server that a URL of one of the kind's schemes names. `configured` is the source, which may be of another kind.
+    /// Parses the URL of a server. `configured` is the source, which may be of another kind.
     ///
     /// # Errors
-    /// It is not the URL of a server.
+    /// The URL is not valid for a server.
     fn open(
         &self,
         url: &str,
@@ -99,7 +90,7 @@ pub trait WholeServer: Sync {
     ) -> Result<Box<dyn ServerTarget>>;
 }
 
-/// A server to restore all items of another one into.
+/// A server to restore all items of another server into.
 pub trait ServerTarget {
     /// The password of the account.
     ///
@@ -107,10 +98,10 @@ pub trait ServerTarget {
     /// The target names no account.
     fn set_password(&mut self, password: Secret) -> Result<()>;
 
-    /// Restores all parts, and reads them back if that is wanted. What came of each is in the order of the parts.
+    /// Restores all parts, and reads them back if requested. The results are in the order of the parts.
     ///
     /// # Errors
-    /// What kept it from beginning: then nothing was changed.
+    /// The restore could not begin; nothing was changed.
     fn restore(
         &self,
         parts: &[ServerPart<'_>],
@@ -124,44 +115,43 @@ pub trait ServerTarget {
 pub struct ServerPart<'a> {
     /// The database, or the name of the globals.
     pub name: &'a str,
-    /// Whether it is what belongs to the server as a whole.
+    /// Whether it is the `@globals` of the server.
     pub is_globals: bool,
-    /// What is in it.
+    /// Its manifest.
     pub manifest: &'a Manifest,
     /// Its files.
     pub files: &'a dyn Files,
 }
 
-/// What came of an item of a server.
+/// The result for one item of a server.
 pub enum ServerDone {
-    /// Of a database.
+    /// For a database.
     Database(Box<Result<Restored>>),
-    /// Of the globals.
+    /// For the globals.
     Accounts(Result<Accounts>),
 }
 
-/// What came of the accounts of a server.
+/// The result for the accounts of a server.
 #[derive(Debug, Default)]
 pub struct Accounts {
-    /// Whether every statement was run.
+    /// Whether every statement succeeded.
     pub whole: bool,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub notes: Vec<String>,
 }
 
-/// Fails if a database is not what was backed up: does what a drill does in a scratch server in the database that was restored
-/// into.
+/// Fails if a restored database differs from the backup: the same comparison that a drill makes in a scratch server.
 ///
 /// # Errors
-/// It is not, unless the restore is to go on; or it cannot be compared.
+/// The database differs, unless the restore continues after errors; or it cannot be compared.
 pub(crate) fn verify(target: &dyn RestoreTarget, job: &RestoreJob<'_>, done: &mut Restored) -> Result<()> {
     if let Digested::No(reason) = &job.manifest.digested {
         return Err(Error::failed(
-            "the contents cannot be compared: the dump was not understood when it was made",
+            "the contents cannot be compared: the dump could not be parsed when it was made",
         )
         .because_text(reason));
     }
-    (job.notice)("reading everything back to compare it");
+    (job.notice)("reading the database back to compare it with the backup");
     let mut notes = Vec::new();
     let differences = target.read_back(job, done, &mut notes)?;
     done.notes.append(&mut notes);
@@ -170,7 +160,7 @@ pub(crate) fn verify(target: &dyn RestoreTarget, job: &RestoreJob<'_>, done: &mu
         return Ok(());
     }
     if job.options.keep_going {
-        // An error would hide what else is missing.
+        // An error would hide the list of missing objects.
         done.differences = differences;
         return Ok(());
     }
@@ -180,10 +170,10 @@ pub(crate) fn verify(target: &dyn RestoreTarget, job: &RestoreJob<'_>, done: &mu
     Err(Options::wrong(&format!("{listed}{rest}")))
 }
 
-/// Reads what the server has, as a backup would. What the backup lacks is not compared.
+/// Reads the database as a backup would. Objects that the backup lacks are not compared.
 ///
 /// # Errors
-/// It cannot be read, or what is read is not understood.
+/// The database cannot be read, or its dump cannot be parsed.
 pub(super) fn read_again(source: &dyn Source, database: &str, job: &RestoreJob<'_>) -> Result<Manifest> {
     let item = Item { name: database.to_owned(), estimate: None, problem: None };
     let mut again = source
@@ -193,8 +183,7 @@ pub(super) fn read_again(source: &dyn Source, database: &str, job: &RestoreJob<'
     match &again.digested {
         Digested::Yes => Ok(again),
         Digested::No(reason) => {
-            Err(Error::failed("the restored content was not understood when it was read back")
-                .because_text(reason))
+            Err(Error::failed("the dump of the restored database could not be parsed").because_text(reason))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 
-/// Where the bundle of trusted certificates lies on common systems.
+/// Paths of the bundle of trusted certificates on common systems.
 const CA_BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -20,9 +20,9 @@ pub(super) fn ca_bundle() -> Option<PathBuf> {
     named.chain(CA_BUNDLES.map(PathBuf::from)).find(|path| path.is_file())
 }
 
-/// That there is none, and what to do.
+/// The error if there is none.
 pub(super) fn no_bundle() -> Error {
     Error::failed("no bundle of the system's trusted certificates was found")
-        .because_text(format!("looked at $SSL_CERT_FILE, {}", CA_BUNDLES.join(", ")))
+        .because_text(format!("searched $SSL_CERT_FILE, {}", CA_BUNDLES.join(", ")))
         .hint("install `ca-certificates`, or name a file as `sslrootcert`")
 }

@@ -32,7 +32,7 @@ impl Url {
         if url.database.is_empty() {
             return Ok(url);
         }
-        let why = "the URL of a whole server names no database: each gets the name that it had";
+        let why = "the URL of a whole server must not name a database: each database is restored under its original name";
         Err(Error::usage(format!("--into: {why}")).hint(format!("write {example}")))
     }
 
@@ -72,21 +72,23 @@ impl Url {
         })
     }
 
-    /// The error for something else that is wrong with it.
+    /// An error about another part of the URL.
     pub(super) fn invalid(&self, why: &str) -> Error {
         fault(self.example, why)
     }
 }
 
-/// The refusal of a password in an argument.
+/// The error for a password in an argument.
 pub(super) fn no_password() -> Error {
-    Error::usage("--into: a password does not belong into an argument, where every user can read it")
-        .hint("write it into a file of mode 0600 and name that with --password-file")
+    Error::usage(
+        "--into: the URL must not contain a password, because every user of this machine can read arguments",
+    )
+    .hint("write the password to a file of mode 0600 and pass the file with --password-file")
 }
 
 fn fault(example: &str, why: &str) -> Error {
     Error::usage(format!("--into: {why}"))
-        .hint(format!("write {example}, or just a database name for the source's own server"))
+        .hint(format!("write {example}, or only a database name to use the source's own server"))
 }
 
 fn decode(text: &str) -> String {

@@ -212,14 +212,14 @@ fn impossible_values_are_named() {
         ),
         (
             "host = \"postgres://h\"",
-            "host: must be a host name, an address or the folder of a socket, not a URL",
+            "host: must be a host name, an address or the directory of a socket, not a URL",
         ),
         ("host = \"[::1]\"", "host: an IPv6 address is written without brackets"),
         ("host = \"a,b\"", "host: must be one host: give each server a source of its own"),
         ("host = \"h:5432\"", "host: must be the host alone: the port is a key of its own, port"),
         (
             "host = \"a b\"",
-            "host: is neither a host name, nor an address, nor an absolute path (the folder of a socket)",
+            "host: is neither a host name, nor an address, nor an absolute path (the directory of a socket)",
         ),
         ("retention = { keep_daily = -1 }", "retention.keep_daily: must be from 0 to 1000000, not -1"),
         (

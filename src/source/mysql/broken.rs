@@ -1,5 +1,4 @@
-//! Tables and views that a dump leaves out: those that the configuration excludes, those that cannot be read, and views
-//! that read any of them.
+//! Tables and views that a dump leaves out: excluded ones, unreadable ones, and views that read any of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,21 +18,21 @@ use crate::{
 
 /// Names shown in a note.
 const SHOWN: usize = 5;
-/// Since this version MySQL keeps what it knows of tables for a day, unless told otherwise.
+/// Since this version MySQL caches table statistics for a day by default.
 const KEPT_STATISTICS: Version = Version(8, 0, 0);
 
-/// What a dump leaves out.
+/// The tables and views that a dump leaves out.
 #[derive(Debug, Default)]
 pub(super) struct LeftOut {
-    /// Tables and views that the dump tool is told to ignore.
+    /// Tables and views that the dump tool ignores.
     names: BTreeSet<String>,
-    /// Those that the configuration excludes.
+    /// Excluded by the configuration.
     excluded: Vec<String>,
-    /// Views that read what the configuration excludes.
+    /// Views that read an excluded table or view.
     dependent: Vec<String>,
-    /// Those that cannot be read, and views that read them.
+    /// Unreadable tables and views, and views that read them.
     omitted: Vec<Omitted>,
-    /// The definitions of what is left out without being asked for.
+    /// The definitions of objects that are left out without being excluded.
     definitions: String,
 }
 
@@ -41,12 +40,12 @@ pub(super) struct LeftOut {
 struct Relation {
     name: String,
     view: bool,
-    /// The server could not open it when it listed it; of tables of MySQL that cannot be seen here.
+    /// Whether the server could not open it when it listed it; not known for tables of MySQL.
     suspect: bool,
 }
 
 impl LeftOut {
-    /// Finds what of a database is to be left out.
+    /// Finds the tables and views of a database to leave out.
     pub(super) fn find(
         session: &Session<'_>,
         server: &Server,
@@ -101,12 +100,12 @@ impl LeftOut {
         self.names.contains(name)
     }
 
-    /// What the dump tool is told.
+    /// The arguments for the dump tool.
     pub(super) fn arguments(&self, database: &str) -> impl Iterator<Item = String> {
         self.names.iter().map(move |name| format!("--ignore-table={database}.{name}"))
     }
 
-    /// The text of [`LEFT_OUT`], if there is anything to be said in it.
+    /// The content of [`LEFT_OUT`], unless it is empty.
     pub(super) fn script(&self, database: &str) -> Option<String> {
         (!self.definitions.is_empty()).then(|| {
             format!(
@@ -118,7 +117,7 @@ impl LeftOut {
         })
     }
 
-    /// Says in the manifest what is left out.
+    /// Records the omitted objects in the manifest.
     pub(super) fn describe(self, manifest: &mut Manifest) {
         if !self.excluded.is_empty() {
             let mut note = format!(
@@ -153,7 +152,7 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Names the triggers of tables that cannot be read.
+    /// Adds the triggers of unreadable tables.
     fn omit_triggers(&mut self, session: &Session<'_>, database: &str) -> Result<()> {
         let tables: Vec<String> = self.omitted.iter().map(|omitted| omitted.name.clone()).collect();
         if tables.is_empty() {
@@ -175,14 +174,14 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Adds views that read what is left out: where the dump is loaded, they could not be made.
+    /// Adds views that read omitted objects: a restore could not create them.
     fn follow(&mut self, session: &Session<'_>, database: &str) -> Result<()> {
         let views: Vec<[String; 2]> = session.rows(&format!(
             "SELECT TABLE_NAME, VIEW_DEFINITION FROM information_schema.VIEWS WHERE TABLE_SCHEMA = {}",
             quote_literal(database)
         ))?;
         let unwanted: BTreeSet<String> = self.excluded.iter().cloned().collect();
-        // Servers write what a view reads with the name of its database in front.
+        // In a view's definition servers qualify each object with its database.
         let reads = |definition: &str, name: &str| {
             let wanted = (Some(database.to_owned()), name.to_owned());
             references(definition.as_bytes(), true).contains(&wanted)
@@ -210,7 +209,7 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Adds a definition, if it can be had.
+    /// Adds a definition, if the server shows it.
     fn define(
         &mut self,
         session: &Session<'_>,
@@ -229,14 +228,14 @@ impl LeftOut {
     }
 }
 
-/// The tables and views of a database. Sequences are none: tables take their values from them.
+/// The tables and views of a database, without sequences: tables depend on them.
 fn relations(session: &Session<'_>, server: &Server, database: &str) -> Result<Vec<Relation>> {
     let fresh = if server.flavour == Flavour::Mysql && server.version >= KEPT_STATISTICS {
         "SET SESSION information_schema_stats_expiry = 0; "
     } else {
         ""
     };
-    // To tell the number of rows a server has to open each table, and to tell a comment each view.
+    // For the number of rows a server has to open each table, and for the comment each view.
     let rows: Vec<[String; 5]> = session.rows(&format!(
         "{fresh}SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE, ''), IFNULL(TABLE_ROWS, ''), IFNULL(TABLE_COMMENT, '') \
          FROM information_schema.TABLES WHERE TABLE_SCHEMA = {}",
@@ -252,8 +251,7 @@ fn relations(session: &Session<'_>, server: &Server, database: &str) -> Result<V
         .collect())
 }
 
-/// Whether a pattern `database.table` matches. Names may have dots: then it does not matter at which of its dots a pattern is
-/// parted.
+/// Whether a pattern `database.table` matches. Names may contain dots: a pattern is tried with a split at each of its dots.
 fn is_excluded(exclude: &Patterns, database: &str, table: &str) -> bool {
     exclude.iter().any(|pattern| {
         let mut dots = pattern.match_indices('.').map(|(at, _)| at);
@@ -266,9 +264,9 @@ fn is_excluded(exclude: &Patterns, database: &str, table: &str) -> bool {
     })
 }
 
-/// How a table or view was made. The server may know that of a view even if it cannot read it.
+/// The definition of a table or view. A server may show that of a view even if it cannot read the view.
 fn definition(session: &Session<'_>, database: &str, kind: &str, name: &str) -> Result<Option<String>> {
-    // Of a trigger the mode stands in front.
+    // For a trigger the first column is the SQL mode.
     let (what, column) = match kind {
         "view" => ("VIEW", 1),
         "trigger" => ("TRIGGER", 2),
@@ -295,7 +293,7 @@ fn place(database: &str, name: &str) -> String {
     format!("{}.{}", quote_ident(database), quote_ident(name))
 }
 
-/// A text that does not end the line of a comment.
+/// A text for one comment line, without line breaks.
 fn in_comment(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -1,5 +1,5 @@
-//! The MySQL and MariaDB clients installed on this host, and which of them fits a server. The two have grown apart: only
-//! a client of the server's own family, and not an older one, knows all that has to be in a dump.
+//! The MySQL and MariaDB clients installed on this host, and the choice of one for a server. The two families differ: only a
+//! client of the server's own family that is not older than the server writes complete dumps.
 
 use std::{
     collections::BTreeSet,
@@ -15,11 +15,11 @@ use crate::{
     stream::child::{Command, run_capture},
 };
 
-/// Folders that are searched after those of `PATH`.
+/// Directories that are searched after those of `PATH`.
 const WELL_KNOWN: [&str; 5] =
     ["/usr/bin", "/usr/local/bin", "/usr/local/mysql/bin", "/usr/mysql/bin", "/run/current-system/sw/bin"];
 
-/// Who makes a server or a client.
+/// The family of a server or client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Flavour {
@@ -30,7 +30,7 @@ pub enum Flavour {
 }
 
 impl Flavour {
-    /// The family of a server or tool that tells its version in this way.
+    /// The family of a server or tool, from its version text.
     pub fn of(version: &str) -> Self {
         if version.to_ascii_lowercase().contains("mariadb") { Self::Mariadb } else { Self::Mysql }
     }
@@ -61,7 +61,7 @@ impl Version {
         Some(Self(major, next(), next()))
     }
 
-    /// Major and minor: what decides whether two versions fit.
+    /// Major and minor: these decide whether two versions fit.
     pub fn line(self) -> (u32, u32) {
         (self.0, self.1)
     }
@@ -108,7 +108,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Searches `dirs`, or if there are none `PATH` and the usual folders. Each tool is asked for its version once.
+    /// Searches `dirs`, or if there are none `PATH` and the usual directories. Each tool is asked for its version once.
     pub fn find(dirs: &[PathBuf]) -> Self {
         if !dirs.is_empty() {
             return Self::find_in(dirs.iter().cloned());
@@ -125,7 +125,7 @@ impl Clients {
                 continue;
             }
             for name in ["mariadb-dump", "mysqldump"] {
-                // The one is often a link to the other.
+                // One is often a symbolic link to the other.
                 let Some(real) = fs::canonicalize(dir.join(name)).ok().filter(|path| path.is_file()) else {
                     continue;
                 };
@@ -139,7 +139,7 @@ impl Clients {
         clients
     }
 
-    /// All installations to try on a server of unknown family, those of MySQL first: theirs knows MySQL's authentication.
+    /// All installations to try on a server of unknown family, MySQL's first: they support MySQL's authentication.
     pub fn all(&self) -> Result<Vec<&Client>> {
         let (mysql, mariadb): (Vec<_>, Vec<_>) =
             self.found.iter().partition(|client| client.flavour == Flavour::Mysql);
@@ -176,12 +176,12 @@ impl Clients {
         let hint = match flavour {
             Flavour::Mysql => format!(
                 "install the client of MySQL {}.{} or newer (package `mysql-client-core` or `mysql-community-client`, \
-                 `pkgs.mysql84` on NixOS), or name its folder in `client_dirs`",
+                 `pkgs.mysql84` on NixOS), or name its directory in `client_dirs`",
                 server.0, server.1
             ),
             Flavour::Mariadb => format!(
                 "install the client of MariaDB {}.{} or newer (`mariadb-client` on Debian, `pkgs.mariadb.client` on \
-                 NixOS), or name its folder in `client_dirs`",
+                 NixOS), or name its directory in `client_dirs`",
                 server.0, server.1
             ),
         };
@@ -193,7 +193,7 @@ impl Clients {
     }
 }
 
-/// The installation whose dump tool has this name in this folder.
+/// The installation whose dump tool has this name in this directory.
 fn identify(dir: &Path, name: &str) -> Option<Client> {
     let dump = dir.join(name);
     let command =
@@ -209,7 +209,7 @@ fn identify(dir: &Path, name: &str) -> Option<Client> {
     Some(Client { flavour, version, dump, sql })
 }
 
-/// The version in what a tool prints: `mysqldump  Ver 9.7.0 for …`, `mariadb-dump from 11.4.2-MariaDB, client 10.19 for …`,
+/// The version in the output of a tool: `mysqldump  Ver 9.7.0 for …`, `mariadb-dump from 11.4.2-MariaDB, client 10.19 for …`,
 /// `mysqldump  Ver 10.19 Distrib 10.11.14-MariaDB, for …`.
 fn tool_version(text: &str) -> Option<Version> {
     let after = |word: &str| text.split_once(word).map(|(_, rest)| rest);

@@ -1,18 +1,18 @@
-//! The codes of MySQL and MariaDB: the one place where the messages of their clients and dump tools are read. Everything else
-//! decides by the number, or by what is named here.
+//! Error codes of MySQL and MariaDB. Only this file parses the messages of their clients and dump tools; all other code uses
+//! the numbers, or the functions defined here.
 
 use crate::{
     error::{Error, Fact},
     stream::process::ToolMessages,
 };
 
-/// Numbers of the errors of servers and clients, as far as something is decided by one alone.
+/// Error numbers of servers and clients that are used on their own.
 pub(crate) mod number {
     /// No access to a database.
     pub(crate) const DATABASE_DENIED: u32 = 1044;
     /// The login is refused.
     pub(crate) const LOGIN_DENIED: u32 = 1045;
-    /// Nothing was granted to that account.
+    /// The account has no such grant.
     pub(crate) const NO_SUCH_GRANT: u32 = 1141;
     /// A command is denied for a table.
     pub(crate) const TABLE_DENIED: u32 = 1142;
@@ -20,21 +20,21 @@ pub(crate) mod number {
     pub(crate) const COLUMN_DENIED: u32 = 1143;
     /// A privilege is needed.
     pub(crate) const PRIVILEGE_NEEDED: u32 = 1227;
-    /// An event is not there.
+    /// An event does not exist.
     pub(crate) const NO_SUCH_EVENT: u32 = 1539;
     /// MariaDB ended the connection of a statement.
     pub(crate) const CONNECTION_KILLED: u32 = 1927;
     /// The connection is gone.
     pub(crate) const SERVER_GONE: u32 = 2006;
-    /// The connection broke during a statement.
+    /// The connection was lost during a statement.
     pub(crate) const SERVER_LOST: u32 = 2013;
     /// TLS could not be agreed on, or a certificate was refused.
     pub(crate) const TLS: u32 = 2026;
-    /// The server closed the connection because nothing happened on it.
+    /// The server closed an idle connection.
     pub(crate) const IDLE: u32 = 4031;
 }
 
-/// Numbers of errors that clients have of their own, such as for a connection that broke.
+/// Error numbers of the clients themselves, such as for a lost connection.
 const OF_THE_CLIENT: std::ops::Range<u32> = 2000..3000;
 /// Numbers of the storage engines.
 const OF_THE_ENGINE: std::ops::Range<u32> = 100..1000;
@@ -55,9 +55,9 @@ pub(crate) enum Tool {
 pub(crate) struct Code<'e> {
     /// Its number.
     pub(crate) number: u32,
-    /// What the server or tool says of it.
+    /// Its text.
     pub(crate) text: &'e str,
-    /// Who reported it.
+    /// The tool that reported it.
     pub(crate) tool: Tool,
 }
 
@@ -67,12 +67,12 @@ impl<'e> Code<'e> {
         Self::read(ToolMessages::of(error))
     }
 
-    /// The last one in what a tool wrote.
+    /// The last error in the output of a tool.
     pub(crate) fn read(messages: &'e str) -> Option<Self> {
         messages.lines().rev().find_map(|line| in_front(line).or_else(|| behind(line)))
     }
 
-    /// Whether the error is of the client, such as a connection that broke, and not of the server.
+    /// Whether the error comes from the client, such as a lost connection, and not from the server.
     pub(crate) fn is_of_the_client(&self) -> bool {
         OF_THE_CLIENT.contains(&self.number)
     }
@@ -82,12 +82,12 @@ impl<'e> Code<'e> {
         OF_THE_ENGINE.contains(&self.number)
     }
 
-    /// Whether the disk of the server is full: engines give the system's number inside of an error of their own.
+    /// Whether the server's disk is full: engines report the system's error number within their own error.
     pub(crate) fn is_full(&self) -> bool {
         self.number == 28 || self.text.contains("error 28")
     }
 
-    /// What is said without the end that closes it.
+    /// The text without its closing part.
     pub(crate) fn reason(&self) -> String {
         self.text.trim().trim_end_matches('.').to_owned()
     }
@@ -115,15 +115,15 @@ pub(crate) fn is_denied(error: &Error) -> bool {
     is_any(error, &DENIED)
 }
 
-/// A server that offers no TLS although it is demanded.
+/// Whether the server offers no TLS although it is required.
 #[derive(Debug)]
 pub(super) struct NoTls;
 
 impl Fact for NoTls {}
 
-/// Whether the client of the other family may reach the server: this one lacks its authentication or its kind of TLS.
+/// Whether the client of the other family might connect: this one lacks the server's authentication or kind of TLS.
 pub(super) fn may_be_of_the_other_family(error: &Error) -> bool {
-    // MariaDB's client reports a plugin that it lacks as a refused login (1045), and neither has one number for TLS.
+    // MariaDB's client reports a missing plugin as a refused login (1045), and neither client has a single number for TLS.
     const SIGNS: [&str; 3] = ["lugin", "SSL connection error", "TLS"];
     let messages = ToolMessages::of(error);
     error.is::<NoTls>()
@@ -132,7 +132,7 @@ pub(super) fn may_be_of_the_other_family(error: &Error) -> bool {
         || SIGNS.iter().any(|sign| messages.contains(sign))
 }
 
-/// Whether a client that was asked said that its connection had been closed before: then the question was not run.
+/// Whether a client reported that its connection had been closed before: then the query was not run.
 pub(super) fn was_closed(error: &Error) -> bool {
     const CLOSED: [u32; 3] = [number::SERVER_GONE, number::IDLE, number::CONNECTION_KILLED];
     ToolMessages::of(error)
@@ -142,7 +142,7 @@ pub(super) fn was_closed(error: &Error) -> bool {
         .any(|code| CLOSED.contains(&code.number))
 }
 
-/// With what a line of the SQL client begins that reports an error.
+/// The prefix of an error line of the SQL client.
 const CLIENT: &str = "ERROR ";
 
 /// The line in which the SQL client reports an error, from `ERROR` on: clients repeat the statement in front of it.
@@ -184,8 +184,8 @@ pub(super) fn table(messages: &str) -> Option<String> {
     Some(name.get(..end)?.replace("``", "`"))
 }
 
-/// The failure that a line on stderr tells of, as a tool that ends with code 0 may write it: any line that begins with the
-/// tool's name and is neither a warning nor a note.
+/// The failure that a line on stderr reports, even if the tool exits with code 0: any line that begins with the tool's name and
+/// is neither a warning nor a note.
 pub(super) fn complaint(line: &str) -> Option<&str> {
     const TOOLS: [&str; 2] = ["mysqldump", "mariadb-dump"];
     /// How lines begin that are no failures, in lower case; the last one is MariaDB's about the old name of its tool.
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn only_what_a_tool_wrote_is_read() {
-        // An item or a table may be called as an error is written.
+        // An item or a table may have a name that looks like an error.
         let ours = Error::failed("my/ERROR 1141 (42000): x: the storage is away");
         assert!(!is(&ours, number::NO_SUCH_GRANT) && !is_denied(&ours));
         assert!(is(&failure("ERROR 1141 (42000) at line 1: There is no such grant"), number::NO_SUCH_GRANT));

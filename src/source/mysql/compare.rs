@@ -1,11 +1,11 @@
-//! Comparing what MySQL and MariaDB have besides rows: as it was backed up, and as it was restored.
+//! Comparing everything except rows: as it was backed up, and as it was restored.
 
 use std::collections::BTreeMap;
 
 use super::Detail;
 use crate::stream::digest::Digest128;
 
-/// What MySQL and MariaDB have besides rows.
+/// Everything except rows.
 pub(crate) fn details(stored: &Detail, restored: &Detail) -> Vec<String> {
     let mut differences = Vec::new();
     let by_name = |detail: &Detail| -> BTreeMap<(String, String), (Digest128, Option<String>)> {
@@ -18,8 +18,8 @@ pub(crate) fn details(stored: &Detail, restored: &Detail) -> Vec<String> {
             None => differences.push(format!("{kind} {name} is missing")),
             Some((_, found)) if found != *definer => differences.push(format!(
                 "{kind} {name}: its definer was {} and is {}",
-                definer.as_deref().unwrap_or("nobody"),
-                found.as_deref().unwrap_or("nobody")
+                definer.as_deref().unwrap_or("none"),
+                found.as_deref().unwrap_or("none")
             )),
             Some((found, _)) if found != *digest => {
                 differences.push(format!("{kind} {name} is defined otherwise than it was"));

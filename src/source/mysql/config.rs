@@ -8,14 +8,14 @@ use crate::{
 /// A MySQL or MariaDB server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MysqlConfig {
-    /// How to reach it and what to take from it.
+    /// The connection, and the selection of databases.
     pub server: ServerConfig,
     /// Tables and views to leave out, as `database.table`.
     pub exclude_tables: Patterns,
 }
 
 impl MysqlConfig {
-    /// What is configured of a source, if it is of this kind.
+    /// The configuration of a source, if it is of this kind.
     pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
         (config as &dyn std::any::Any).downcast_ref()
     }

@@ -1,4 +1,4 @@
-//! How to reach a server: an option file that only this user can read, for every tool that talks to it.
+//! Connection settings of a server: an option file of mode 0600 for every client tool.
 
 use std::{
     path::{Path, PathBuf},
@@ -16,13 +16,13 @@ use crate::{
     stream::{child::Command, private::PrivateDir},
 };
 
-/// Room for an option file: the longest password with every character quoted, and a few paths.
+/// Capacity for an option file: the longest password with every character quoted, and a few paths.
 const OPTION_FILE: usize = 192 * 1024;
 
-/// How to reach a server.
+/// Connection settings of a server.
 #[derive(Debug, Clone)]
 pub struct ConnectParams {
-    /// Where it listens.
+    /// Host or socket.
     pub host: Host,
     /// TCP port.
     pub port: u16,
@@ -30,9 +30,9 @@ pub struct ConnectParams {
     pub user: Option<String>,
     /// Its password.
     pub password: Option<Arc<Secret>>,
-    /// TLS demand; `None` for sockets.
+    /// TLS mode; `None` for sockets.
     pub sslmode: Option<SslMode>,
-    /// Certificates that the server's one is checked against.
+    /// Trusted certificates for verifying the server's certificate.
     pub sslrootcert: Option<RootCertificates>,
     /// The client's certificate.
     pub sslcert: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct ConnectParams {
 }
 
 impl ConnectParams {
-    /// Those of a configured server. Reads the password's file.
+    /// The settings of a configured server. Reads the password file.
     pub fn configured(server: &ServerConfig) -> Result<Self> {
         Ok(Self {
             host: server.host.clone(),
@@ -78,7 +78,7 @@ impl ConnectParams {
         })
     }
 
-    /// The group `[client]` is read by all tools, so it holds only what all of them know.
+    /// All tools read the group `[client]`, so it contains only options that all of them support.
     fn option_file(&self, flavour: Flavour) -> Result<Zeroizing<String>> {
         // The full capacity from the start: a growing text would leave copies of the password behind.
         let mut lines = Zeroizing::new(String::with_capacity(OPTION_FILE));
@@ -119,16 +119,16 @@ impl ConnectParams {
             }
             lines.extend(tls(flavour, mode, self.host.is_local()).iter().flat_map(|line| [*line, "\n"]));
         }
-        // Whatever a server or a script asks for: no file of this machine is sent. MariaDB's client would do it by itself.
+        // No server or script may request files of this machine. MariaDB's client would send them by default.
         lines.push_str("[mysql]\nlocal-infile=0\nconnect-timeout=15\n");
         Ok(lines)
     }
 }
 
-/// The lines that demand TLS.
+/// The lines that require TLS.
 fn tls(flavour: Flavour, mode: SslMode, local: bool) -> &'static [&'static str] {
     match (flavour, mode) {
-        // Without TLS the newer authentication needs the server's key, which on this machine nobody can forge.
+        // Without TLS the newer authentication needs the server's key; on a local connection it cannot be forged.
         (Flavour::Mysql, SslMode::Disable) if local => &["ssl-mode=DISABLED", "get-server-public-key"],
         (Flavour::Mysql, SslMode::Disable) => &["ssl-mode=DISABLED"],
         (Flavour::Mysql, SslMode::Allow | SslMode::Prefer) if local => {
@@ -141,7 +141,7 @@ fn tls(flavour: Flavour, mode: SslMode, local: bool) -> &'static [&'static str] 
         (Flavour::Mariadb, SslMode::Disable) => &["skip-ssl"],
         (Flavour::Mariadb, SslMode::Allow | SslMode::Prefer) => &["skip-ssl-verify-server-cert"],
         (Flavour::Mariadb, SslMode::Require) => &["ssl", "skip-ssl-verify-server-cert"],
-        // This client knows no check of the certificate without the host's name: the stricter one is taken.
+        // This client cannot check the certificate without the host name: the stricter check is used.
         (Flavour::Mariadb, SslMode::VerifyCa | SslMode::VerifyFull) => &["ssl", "ssl-verify-server-cert"],
     }
 }
@@ -174,8 +174,8 @@ fn quoted(name: &str, value: &str) -> Result<Zeroizing<String>> {
     Ok(quoted)
 }
 
-/// What the tools of one installation need to reach a server. The option file lives as long as this or any command made
-/// from it.
+/// The client tools of one installation with the connection settings of a server. The option file exists as long as this
+/// value or any command created from it.
 #[derive(Clone)]
 pub struct Connection {
     /// The installation.
@@ -202,9 +202,9 @@ impl Connection {
         let mut argument = std::ffi::OsString::from("--defaults-file=");
         argument.push(&self.options);
         let command = Command::new(tool)
-            // It must come first, and keeps the option files of system and user out.
+            // It must come first, and disables the option files of system and user.
             .arg(argument)
-            // The file of stored logins is read all the same unless it is elsewhere.
+            // The login path file is read all the same, unless its path is changed.
             .env("MYSQL_TEST_LOGIN_FILE", &self.no_login_file)
             .private(Arc::clone(&self.private));
         match &self.password {

@@ -1,4 +1,4 @@
-//! What a manifest says about a MySQL or MariaDB item beyond rows.
+//! The part of a manifest that is specific to MySQL and MariaDB.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::{
     stream::digest::Digest128,
 };
 
-/// What only MySQL and MariaDB have.
+/// The part of a manifest that is specific to MySQL and MariaDB.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Detail {
-    /// Who made the server.
+    /// The family of the server.
     pub flavour: Flavour,
     /// How the server treats upper case in the names of tables: 0 distinguishes, 1 stores lower case, 2 compares lower
     /// case.
@@ -24,17 +24,17 @@ pub struct Detail {
     /// Tables, views, routines, triggers and events with the digest of their definition.
     #[serde(default)]
     pub schema_objects: Vec<SchemaObject>,
-    /// Where `AUTO_INCREMENT` of tables, and sequences, stand.
+    /// Values of `AUTO_INCREMENT` and of sequences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub counters: Vec<Counter>,
-    /// Tables whose rows are not from the moment of the others: their engine has no transactions.
+    /// Tables whose rows may be from another moment, because their engine has no transactions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_transactional: Vec<String>,
-    /// Tables with system versioning (MariaDB) whose earlier rows are in the dump too: their rows are counted with them.
+    /// Tables with system versioning (MariaDB) whose history is in the dump: row counts include it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<String>,
-    /// Tables with columns for the beginning and end of their rows (MariaDB) that are dumped without their history: the
-    /// server that the dump is loaded into writes times of its own into these columns.
+    /// Tables with explicit `ROW START` and `ROW END` columns (MariaDB) that are dumped without their history: the target
+    /// server writes new times into these columns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub row_times: Vec<String>,
     /// Other databases that views read, or that tables take values from.
@@ -93,7 +93,7 @@ pub struct Database {
     pub encrypted: bool,
 }
 
-/// Something that has a definition.
+/// An object with a definition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SchemaObject {
     /// `table`, `view`, `procedure`, `function`, `trigger`, `event`, …
@@ -103,17 +103,17 @@ pub struct SchemaObject {
     pub name: String,
     /// Digest of its definition.
     pub digest: Digest128,
-    /// Whose privileges it acts with, `user@host`.
+    /// Its definer, `user@host`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definer: Option<String>,
 }
 
-/// A number that is counted up.
+/// A counter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Counter {
     /// The table or sequence.
     pub name: String,
-    /// Where it stands, as the dump has it: the next value, of a sequence also its round.
+    /// Its value in the dump: the next value, for a sequence also its round.
     pub next: String,
 }
 

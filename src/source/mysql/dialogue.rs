@@ -1,4 +1,4 @@
-//! One run of the SQL client that is asked one thing after the other, so that each does not begin with a new connection.
+//! A running SQL client for several queries, so that each does not need a new connection.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use crate::{
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 * 1024;
-/// Time in which a client that has closed its output ends.
+/// Time limit for a client to exit after it has closed its output.
 const ENDING: Duration = Duration::from_secs(5);
-/// A client that waits for questions. It ends at the first one that fails.
+/// A client that waits for queries. It exits at the first one that fails.
 pub(super) struct Dialogue {
     process: Process,
     writer: PipeWriter,
     pipe: PipeReader,
-    /// The line behind each answer.
+    /// The line that marks the end of each answer.
     end: String,
     buf: Vec<u8>,
     at: usize,
-    /// So many bytes of the line at hand were looked at.
+    /// Number of bytes of the current line that were searched.
     seen: usize,
 }
 
 /// Why there is no answer.
 pub(super) struct Unanswered {
     pub(super) error: Error,
-    /// Was the connection closed before the question came?
+    /// Was the connection closed before the query was sent?
     pub(super) closed: bool,
 }
 
@@ -43,7 +43,7 @@ impl Dialogue {
             .sql()
             .args(["--batch", "--skip-column-names", "--quick", "--unbuffered", "--no-auto-rehash"])
             .args(["--binary-mode", "--max-allowed-packet=1G", "--default-character-set=utf8mb4"])
-            // What the server or account sets must not change how names are quoted in answers.
+            // Settings of the server or account must not change the quoting of names in answers.
             .arg("--init-command=SET SESSION sql_mode = ''")
             .cancel(cancel);
         if let Some(item) = item {
@@ -57,7 +57,7 @@ impl Dialogue {
         Ok(Self { process, writer, pipe, end, buf: Vec::new(), at: 0, seen: 0 })
     }
 
-    /// Asks; `limit` is how long the client may take nothing.
+    /// Sends a query; `limit` is how long the client may accept no input.
     pub(super) fn ask(&mut self, sql: &str, limit: Duration) -> Result<(), Unanswered> {
         let text = format!("{sql}\n;\nSELECT '{}';\n", self.end);
         let mut rest = text.as_bytes();
@@ -103,7 +103,7 @@ impl Dialogue {
         }
     }
 
-    /// Why the client has ended by itself.
+    /// Why the client has exited by itself.
     fn failed(&mut self) -> Unanswered {
         match self.process.wait(Some(ENDING), &Cancel::new()) {
             Ok(status) => {
@@ -118,7 +118,7 @@ impl Dialogue {
 
     fn ended(&mut self, stop: Stop) -> Unanswered {
         match stop {
-            // It no longer reads: the reason is what it said last.
+            // It no longer reads: its last message is the reason.
             Stop::Io(_) => self.failed(),
             stop => Unanswered { error: self.process.stopped(stop, "waiting for an answer"), closed: false },
         }

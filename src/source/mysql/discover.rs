@@ -1,4 +1,4 @@
-//! What databases a server has, and whether the account may read all of each.
+//! Discovering the databases of a server, and whether the account may read them completely.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ use crate::{
 
 /// Schemas that belong to the server.
 const SYSTEM: [&str; 5] = ["mysql", "information_schema", "performance_schema", "sys", "ndbinfo"];
-/// How a server shows a folder in its data directory whose name it did not write.
+/// The prefix under which a server lists a foreign directory in its data directory.
 const FOREIGN: &str = "#mysql50#";
 
-/// Numbers of which fewer than seventeen digits are too few, the largest and the smallest ones.
+/// Numbers that need seventeen digits, the largest and the smallest ones.
 const DOUBLES: [f64; 6] = [
     0.010516252368688583,
     -0.30000000000000004,
@@ -30,20 +30,20 @@ const DOUBLES: [f64; 6] = [
     9007199254740993e3,
 ];
 
-/// What has to be known of a server before it can be dumped.
+/// Properties of a server that a dump depends on.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     /// Its family.
     pub(super) flavour: Flavour,
     /// Its version.
     pub(super) version: Version,
-    /// Its version in its own words.
+    /// Its version, as it reports it.
     pub(super) version_text: String,
     /// How it treats upper case in the names of tables: 0 distinguishes, 1 stores lower case, 2 compares lower case.
     pub(super) lower_case_table_names: u32,
-    /// Whether it writes numbers of type `DOUBLE` so that reading gives the same ones.
+    /// Whether it writes numbers of type `DOUBLE` exactly.
     pub(super) writes_doubles: bool,
-    /// What the account may do.
+    /// The privileges of the account.
     pub(super) privileges: Privileges,
 }
 
@@ -55,9 +55,8 @@ impl Server {
             .row(&format!("SELECT VERSION(), @@version_comment, @@lower_case_table_names, {numbers}"))?;
         let same = |(text, number): (&String, f64)| text.parse().is_ok_and(|read: f64| read == number);
         let flavour = Flavour::of(&format!("{version_text} {comment}"));
-        let version = Version::find(&version_text).ok_or_else(|| {
-            Error::failed(format!("the server tells no version that can be read: {version_text}"))
-        })?;
+        let version = Version::find(&version_text)
+            .ok_or_else(|| Error::failed(format!("the server's version cannot be parsed: {version_text}")))?;
         let privileges = Privileges::ask(session, flavour, version)?;
         Ok(Self {
             flavour,
@@ -70,12 +69,12 @@ impl Server {
     }
 }
 
-/// All databases, sorted into those to back up and those excluded by a rule.
+/// All databases, split into those to back up and those excluded by a rule.
 pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerConfig) -> Result<Discovery> {
     let all_named = config.databases.names().count() == config.databases.iter().count();
     if !server.privileges.everywhere("SHOW DATABASES") && !all_named {
         return Err(Error::failed(
-            "the account may not see all databases: others could exist and be forgotten",
+            "the account may not see all databases: some could exist and would not be backed up",
         )
         .hint("GRANT SHOW DATABASES ON *.* TO …, or name every database in `databases`"));
     }
@@ -103,7 +102,7 @@ pub(super) fn databases(session: &Session<'_>, server: &Server, config: &ServerC
             }
             None => {
                 let problem = problem(server, &name);
-                // A database without tables is not among the sizes.
+                // A database without tables has no size.
                 let estimate = Some(sizes.get(&name).copied().unwrap_or(0));
                 found.items.push(Item { name, estimate, problem });
             }
@@ -119,7 +118,7 @@ pub(super) fn has(session: &Session<'_>, name: &str) -> Result<bool> {
     Ok(names.iter().any(|[there]| there == name))
 }
 
-/// Why a database cannot be dumped as a whole.
+/// Why a database cannot be dumped completely.
 fn problem(server: &Server, name: &str) -> Option<Problem> {
     if name == GLOBALS {
         return Some(
@@ -128,7 +127,7 @@ fn problem(server: &Server, name: &str) -> Option<Problem> {
         );
     }
     let missing = server.privileges.missing(server, name)?;
-    let what = format!("the account lacks {}: without, the dump would leave things out", missing.what);
+    let what = format!("the account lacks {}: without it the dump would be incomplete", missing.what);
     Some(Problem::new(what).hint(missing.grants))
 }
 

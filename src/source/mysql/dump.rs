@@ -1,4 +1,4 @@
-//! Dumping one database with the server family's own dump tool, and making sure that nothing is missing from it.
+//! Dumping one database with the server family's own dump tool, and checking that the dump is complete.
 
 use std::{
     io::{self, Read},
@@ -28,7 +28,7 @@ use crate::{
     stream::{cancel::Cancel, child::Command, process::ToolMessages, sink::Sink},
 };
 
-/// What all dump tools are asked for.
+/// Options for all dump tools.
 const OPTIONS: [&str; 10] = [
     "--single-transaction",
     "--quick",
@@ -40,10 +40,10 @@ const OPTIONS: [&str; 10] = [
     "--max-allowed-packet=1G",
     // MariaDB cannot load its own dump of a table that draws its default from a sequence under these locks.
     "--skip-add-locks",
-    // The same data gives the same bytes, which the repository then stores once.
+    // Unchanged data must give the same bytes, so that the repository stores it once.
     "--skip-dump-date",
 ];
-/// The history of transactions belongs to the server, not to a database; histograms are made anew by the target.
+/// The GTID history belongs to the server, not to a database; the target creates new histograms.
 const MYSQL_OPTIONS: [&str; 2] = ["--set-gtid-purged=OFF", "--column-statistics=0"];
 
 /// Streams a database into `sink`.
@@ -104,17 +104,17 @@ pub(super) fn dump(
     Ok(manifest)
 }
 
-/// What came of a dump that is stored and has its end.
+/// The result of a stored, complete dump.
 struct Streamed {
     bytes: u64,
     summary: ScriptSummary,
-    /// What the tool said.
+    /// The messages of the tool.
     warnings: String,
-    /// Of which values it is not known whether they are exact.
+    /// Notes about values that may not be exact.
     inexact: Vec<String>,
 }
 
-/// Stores what the tool writes, with what it cannot write by itself.
+/// Stores the output of the tool, with the parts that it cannot write correctly.
 fn stream(
     source: &Mysql,
     client: &Client,
@@ -144,11 +144,11 @@ fn stream(
     Ok(Streamed { bytes: stored.bytes, summary, warnings, inexact })
 }
 
-/// What the dump tool cannot do by itself in a database.
+/// Parts of a database that the dump tool cannot write correctly.
 struct Plan {
-    /// Events that it cannot write, as the end of the script; empty if it writes them.
+    /// Events that it cannot write, as the end of the script; empty if it can.
     events: Vec<u8>,
-    /// Whether it writes them.
+    /// Whether the tool writes the events.
     tool_writes_events: bool,
     /// Whether it writes delimiters into comments.
     open_ends: bool,
@@ -172,7 +172,7 @@ impl Plan {
     }
 }
 
-/// The first line of a dump tool that tells of a failure. It may end with code 0 all the same.
+/// The first line of a dump tool that reports a failure; the tool may exit with code 0 all the same.
 #[derive(Default)]
 struct Complaint(Arc<Mutex<Option<String>>>);
 
@@ -191,21 +191,24 @@ impl Complaint {
         match self.0.lock().take() {
             None => Ok(()),
             Some(line) => Err(hints::explain(
-                Error::failed(format!("{} ended well but says that it failed", client.dump_name()))
+                Error::failed(format!("{} exited successfully but reported an error", client.dump_name()))
                     .because_text(line.as_str())
                     .with(ToolMessages::new(line)),
             )
-            .hint("run the backup again; if it happens again, look at the server's log")),
+            .hint("run the backup again; if it happens again, see the server's log")),
         }
     }
 }
 
-/// A dump must have its end, and must not say that it lacks anything.
+/// Fails if a dump is truncated, or reports that something is missing.
 fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) -> Result<()> {
     if !summary.complete {
-        return Err(Error::failed(format!("{} ended well but its dump has no end", client.dump_name()))
-            .because_text(warnings)
-            .hint("run the backup again; if it happens again, look at the server's log"));
+        return Err(Error::failed(format!(
+            "{} exited successfully but its dump is truncated",
+            client.dump_name()
+        ))
+        .because_text(warnings)
+        .hint("run the backup again; if it happens again, see the server's log"));
     }
     match summary.complaints.first() {
         None => Ok(()),
@@ -217,7 +220,7 @@ fn require_complete(summary: &ScriptSummary, client: &Client, warnings: &str) ->
     }
 }
 
-/// Notes what the tool said. That it may not read something is said in our words.
+/// Adds the messages of the tool as notes. Missing privileges for masking policies get a clearer text.
 fn note_warnings(manifest: &mut Manifest, warnings: &str) {
     const MASKING: &str = "not in the dump: masking policies, if there are any, which this account may not read: GRANT SELECT ON \
                            mysql.column_masking_policy TO …";
@@ -274,7 +277,7 @@ fn describe_database(session: &Session<'_>, server: &Server, database: &str) -> 
         quote_literal(database)
     ))?;
     let [charset, collation, comment, encryption, options] = rows.into_iter().next().ok_or_else(|| {
-        Error::failed("the database is not there")
+        Error::failed("the database does not exist")
             .hint("it was dropped or renamed meanwhile; run the backup again")
     })?;
     Ok(Database {
@@ -286,7 +289,7 @@ fn describe_database(session: &Session<'_>, server: &Server, database: &str) -> 
     })
 }
 
-/// Everything that was there before and after the dump must be in it.
+/// Fails unless every object that existed before and after the dump is in it.
 fn require_whole(summary: &ScriptSummary, before: &Objects, after: &Objects) -> Result<()> {
     if summary.undigested.is_some() {
         return Ok(());
@@ -298,7 +301,7 @@ fn require_whole(summary: &ScriptSummary, before: &Objects, after: &Objects) -> 
     if missing.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("the dump lacks what the server has: {}", listed(missing)))
+    Err(Error::failed(format!("objects of the server are missing from the dump: {}", listed(missing)))
         .hint("the account may lack a privilege on them, or they may be damaged on the server"))
 }
 
@@ -314,7 +317,7 @@ fn consistency(manifest: &mut Manifest, not_transactional: &[String]) {
     ));
 }
 
-/// Writes what the dump held into the manifest.
+/// Describes the dump in the manifest.
 fn describe(
     manifest: &mut Manifest,
     summary: ScriptSummary,

@@ -1,35 +1,35 @@
-//! MySQL's dump tool writes the delimiter behind a routine or trigger on the same line. If the body ends in a comment, the
-//! delimiter is part of that comment, and the script cannot be loaded. Here a line feed comes in between.
+//! MySQL's dump tool writes the delimiter of a routine or trigger on the last line of the body. If the body ends in a comment,
+//! the delimiter is part of that comment, and the script cannot be loaded. This filter inserts a line feed.
 
 use std::io::{self, Read};
 
 use memchr::{memchr, memchr2};
 
-/// Of a line that is not complete so much is kept: the end of a body with its delimiter.
+/// Number of bytes of an incomplete line that are kept: the end of a body with its delimiter.
 const KEPT: usize = 8;
-/// Bytes asked for at a time.
+/// Bytes read at a time.
 const PORTION: usize = 256 * 1024;
 /// What the tool writes after a routine or trigger.
 const NEXT: &[u8] = b"DELIMITER ;\n";
 
-/// A dump with a line feed in front of each delimiter that may stand in a comment.
+/// A dump with a line feed before each delimiter that may be in a comment.
 #[derive(Debug)]
 pub(super) struct Ends<R> {
     inner: R,
-    /// Whether there is anything to be done.
+    /// Whether the filter is active.
     on: bool,
-    /// What was read and not yet decided on.
+    /// Input that is not processed yet.
     held: Vec<u8>,
-    /// What is ready to be handed over, and how much of it was.
+    /// Output, and the number of its bytes already returned.
     ready: Vec<u8>,
     given: usize,
-    /// Whether the part of the present line that has gone may begin a comment.
+    /// Whether the processed part of the current line may begin a comment.
     comment: bool,
     ended: bool,
 }
 
 impl<R> Ends<R> {
-    /// Reads on from `inner`; unless `on` everything stays as it is.
+    /// Reads from `inner`; unless `on`, nothing is changed.
     pub(super) fn new(inner: R, on: bool) -> Self {
         let (held, ready) = (Vec::new(), Vec::new());
         Self { inner, on, held, ready, given: 0, comment: false, ended: false }
@@ -40,7 +40,7 @@ impl<R> Ends<R> {
         self.inner
     }
 
-    /// Moves what is decided from `held` to `ready`.
+    /// Moves processed data from `held` to `ready`.
     fn decide(&mut self) {
         let mut done = 0;
         while let Some(end) = self.held.get(done..).and_then(|rest| memchr(b'\n', rest)) {
@@ -75,8 +75,8 @@ impl<R> Ends<R> {
     }
 }
 
-/// Where the delimiter behind a body begins: ` ;;` of a routine; of a trigger `*/;;`, for it is written within a comment
-/// that servers read as code.
+/// The offset of the delimiter after a body: ` ;;` for a routine; `*/;;` for a trigger, which is written within a conditional
+/// comment.
 fn delimiter(line: &[u8]) -> Option<usize> {
     let length = if line.ends_with(b"*/;;") { 4 } else { 2 };
     line.ends_with(b";;").then(|| line.len() - length)
@@ -117,7 +117,7 @@ impl<R: Read> Read for Ends<R> {
 mod tests {
     use super::*;
 
-    /// Hands over at most so many bytes at a time.
+    /// Returns at most this many bytes at a time.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {

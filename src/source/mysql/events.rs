@@ -1,5 +1,5 @@
-//! Events that the dump tools cannot write: an event whose text has the delimiter `;;` in it keeps them busy for ever, and
-//! one that ends in a comment makes a script that cannot be loaded. They are written here, in the tools' own form.
+//! Events that the dump tools cannot write: they loop endlessly on an event with the delimiter `;;` in its text, and an event
+//! that ends in a comment makes a script that cannot be loaded. They are written here, in the tools' own form.
 
 use std::io::{self, Cursor, Read};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Whether the dump tool cannot write the events of a database.
 pub(super) fn need_care(session: &Session<'_>, flavour: Flavour, database: &str) -> Result<bool> {
-    // MariaDB's tool puts the name of the database unescaped into a statement.
+    // MariaDB's tool does not escape the name of the database in a statement.
     if flavour == Flavour::Mariadb && database.contains(['\'', '"', '\\']) {
         return Ok(true);
     }
@@ -25,7 +25,7 @@ pub(super) fn need_care(session: &Session<'_>, flavour: Flavour, database: &str)
     Ok(count != "0")
 }
 
-/// Whether MySQL's dump tool writes a routine or trigger of the database so that its delimiter stands in a comment.
+/// Whether MySQL's dump tool writes the delimiter of a routine or trigger of the database into a comment.
 pub(super) fn have_open_ends(session: &Session<'_>, database: &str) -> Result<bool> {
     let name = quote_literal(database);
     let [count] = session.row(&format!(
@@ -37,7 +37,7 @@ pub(super) fn have_open_ends(session: &Session<'_>, database: &str) -> Result<bo
     Ok(count != "0")
 }
 
-/// Whether the last line of a body may have a comment that reaches to its end.
+/// Whether the last line of a body may end in a comment.
 fn ends_in_comment(column: &str) -> String {
     let line = format!("SUBSTRING_INDEX({column}, '\\n', -1)");
     format!("({line} LIKE '%#%' OR {line} LIKE '%--%')")
@@ -55,8 +55,7 @@ struct Event {
     collation: String,
 }
 
-/// All events of a database as the end of a script, behind the end that the dump tool writes. `collation` is that of the
-/// database.
+/// All events of a database as a script, to be appended to the tool's dump. `collation` is that of the database.
 pub(super) fn script(session: &Session<'_>, database: &str, collation: &str) -> Result<Vec<u8>> {
     let names: Vec<[String; 1]> = session.rows(&format!(
         "SELECT EVENT_NAME FROM information_schema.EVENTS WHERE EVENT_SCHEMA = {} ORDER BY EVENT_NAME",
@@ -71,7 +70,7 @@ pub(super) fn script(session: &Session<'_>, database: &str, collation: &str) -> 
 
 /// One event; `None` if it was dropped meanwhile.
 fn ask(session: &Session<'_>, database: &str, name: String) -> Result<Option<Event>> {
-    // A body comes as it was written, as the dump tools ask for it.
+    // The body is returned as it was written, as in the queries of the dump tools.
     let sql = format!("SHOW CREATE EVENT {}.{}", quote_ident(database), quote_ident(&name));
     let rows = match session.query_bytes(&sql) {
         Ok(rows) => rows,
@@ -116,7 +115,7 @@ fn written(database: &str, collation: &str, events: &[Event]) -> Vec<u8> {
     )
     .into_bytes();
     for event in events {
-        // The tools change the database's collation for an event that was made under another one.
+        // The tools change the database's collation for an event that was created under another one.
         let foreign = event.collation != collation;
         let alter = |wanted: &str| {
             if foreign {
@@ -170,7 +169,7 @@ fn written(database: &str, collation: &str, events: &[Event]) -> Vec<u8> {
     out
 }
 
-/// A delimiter that none of the texts has in it.
+/// A delimiter that none of the texts contains.
 fn delimiter(events: &[Event]) -> String {
     let occurs =
         |end: &str| events.iter().any(|event| memchr::memmem::find(&event.create, end.as_bytes()).is_some());
@@ -183,7 +182,7 @@ fn delimiter(events: &[Event]) -> String {
     end
 }
 
-/// A dump with a script behind its end. A dump that has no end gets none by this.
+/// A dump with an appended script. A truncated dump stays recognisable.
 #[derive(Debug)]
 pub(super) struct Appended<R> {
     inner: R,
@@ -194,10 +193,10 @@ pub(super) struct Appended<R> {
 }
 
 impl<R> Appended<R> {
-    /// Bytes of the dump in which its end has to stand.
+    /// Number of bytes at the end of the dump that must contain its end marker.
     const LAST: usize = 256;
 
-    /// The dump, and the script that is to come after it; it may be empty.
+    /// The dump, and the script to append; it may be empty.
     pub(super) fn new(inner: R, script: Vec<u8>) -> Self {
         Self { inner, last: Vec::new(), script: Cursor::new(script), over: false }
     }
@@ -280,7 +279,7 @@ mod tests {
         let names: Vec<_> =
             summary.objects.iter().map(|o| (o.kind, o.name.as_str(), o.definer.as_deref())).collect();
         assert_eq!(names, [("event", "a", Some("u@%")), ("event", "b`c", Some("u@%"))]);
-        // What decides how a body is read is part of its digest.
+        // Settings that affect how a body is parsed are part of its digest.
         let digest = |change: fn(&mut Event)| {
             let mut event = event("a", "CREATE EVENT `a` ON SCHEDULE EVERY 1 DAY DO SELECT 1", own);
             change(&mut event);

@@ -1,4 +1,4 @@
-//! Tables and views that cannot be read, by what servers and dump tools say of them.
+//! Recognising unreadable tables and views from the errors of servers and dump tools.
 
 use super::{
     code::{self, Code},
@@ -9,7 +9,7 @@ use crate::{
     stream::process::ToolMessages,
 };
 
-/// Tables looked at with one question.
+/// Number of tables checked with one query.
 const TOGETHER: usize = 50;
 /// Errors that say that a table or view itself cannot be read: its file cannot be opened or found (1016, 1017), its engine
 /// fails (1030, 1296), its definition or key file is damaged (1033, 1034, 1035), it is marked as crashed (1194, 1195), what
@@ -23,13 +23,13 @@ const OF_THE_TABLE: [u32; 24] = [
 ];
 
 impl Code<'_> {
-    /// Whether a table or view is the reason; engines have numbers of their own.
+    /// Whether a table or view is the cause; engines have their own numbers.
     fn is_of_the_table(&self) -> bool {
         OF_THE_TABLE.contains(&self.number) || self.is_of_an_engine()
     }
 }
 
-/// The table that a dump tool failed on because it cannot be read, and why: `mariadb-dump: Error 1194: … when dumping table
+/// The unreadable table that a dump tool failed on, and the reason: `mariadb-dump: Error 1194: … when dumping table
 /// `t` at row: 5`, `mysqldump: Couldn't execute 'show create table `t`': … (29)`.
 pub(super) fn unreadable(error: &Error) -> Option<(String, String)> {
     /// Not because of the table: no privilege (1044, 1045, 1142, 1143, 1227, 1370), dropped or altered meanwhile (1146, 1051, 1412), locks
@@ -53,7 +53,7 @@ pub(super) fn of_the_table(error: &Error) -> Option<String> {
     (code.is_of_the_table() && !code.is_full()).then(|| code.reason())
 }
 
-/// Those of `names` for which the statement fails because of what they are, and why.
+/// The `names` for which the statement fails because of the table or view itself, and the reasons.
 pub(super) fn faults<'n>(
     session: &Session<'_>,
     names: &[&'n str],
@@ -83,7 +83,7 @@ enum Fault {
 }
 
 fn fault(session: &Session<'_>, sql: &str) -> Result<Option<Fault>> {
-    // Nobody who holds a lock is waited for.
+    // The query does not wait for locks.
     match session
         .query(&format!("SET SESSION lock_wait_timeout = 5; {sql}; SET SESSION lock_wait_timeout = DEFAULT"))
     {
@@ -114,7 +114,7 @@ mod tests {
         ] {
             assert_eq!(unreadable(&code::failure(messages)), None, "{messages}");
         }
-        // Not the text of an error of ours.
+        // Not the text of this program's own errors.
         assert_eq!(unreadable(&Error::failed("dump: Error 1194: x when dumping table `t` at row: 5")), None);
         assert!(of_the_table(&code::failure("ERROR 1356 (HY000) at line 1: broken.")).is_some());
         assert!(of_the_table(&code::failure("ERROR 1142 (42000) at line 1: denied")).is_none());

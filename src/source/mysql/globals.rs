@@ -1,4 +1,4 @@
-//! The item `@globals`: users, roles and what they are granted, as a script in the order in which it can be loaded.
+//! The item `@globals`: users, roles and grants, as a script in the order in which it can be loaded.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// Accounts that every server makes for itself.
+/// Accounts that every server creates.
 const BUILT_IN: [&str; 6] =
     ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC", "azure_superuser"];
 /// Password hashes may hold any byte: since this version MySQL writes them in hex if asked to.
@@ -36,7 +36,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
     let mut manifest = Manifest::begin(&source.name, GLOBALS, "mysql");
     let accounts = match accounts(&session, server) {
         Ok(accounts) => accounts,
-        // Not being allowed to read others' accounts is how it is on many managed servers.
+        // On many managed servers an account may not read other accounts.
         Err(error) if code::is_denied(&error) => {
             manifest.notes.push(
                 "only the account's own grants are included: it may not read the server's users (GRANT SELECT ON \
@@ -100,7 +100,7 @@ fn accounts(session: &Session<'_>, server: &Server) -> Result<Vec<Account>> {
         .collect())
 }
 
-/// Accounts with a second password, which MySQL shows to nobody.
+/// Accounts with a second password, which MySQL does not show.
 fn second_passwords(session: &Session<'_>, server: &Server) -> Result<Option<String>> {
     if server.flavour != Flavour::Mysql || server.version < SECOND_PASSWORDS {
         return Ok(None);
@@ -116,14 +116,14 @@ fn second_passwords(session: &Session<'_>, server: &Server) -> Result<Option<Str
     };
     Ok((!names.is_empty()).then(|| {
         format!(
-            "second passwords (RETAIN CURRENT PASSWORD) are not included, because the server shows them to nobody; the first \
-             ones are: {}",
+            "second passwords (RETAIN CURRENT PASSWORD) are not included, because the server shows them to no account; \
+             accounts that have one: {}",
             names.join(", ")
         )
     }))
 }
 
-/// The script in its parts: an account must exist before it is granted to another.
+/// The parts of the script: an account must exist before it is granted to another.
 struct Script {
     head: String,
     settings: &'static str,
@@ -146,7 +146,7 @@ impl Script {
         }
     }
 
-    /// The grants of the account that asks, which every account may read.
+    /// The current account's own grants, which every account may read.
     fn own(&mut self, session: &Session<'_>) -> Result<()> {
         for row in session.query("SHOW GRANTS")? {
             self.grant.extend(row.into_iter().next().map(|line| format!("{line};")));
@@ -154,7 +154,7 @@ impl Script {
         Ok(())
     }
 
-    /// What everybody may do.
+    /// The grants to `PUBLIC`.
     fn public(&mut self, session: &Session<'_>) -> Result<()> {
         match session.query("SHOW GRANTS FOR PUBLIC") {
             Ok(rows) => self.grant.extend(
@@ -183,7 +183,7 @@ impl Script {
                 self.unreadable.push(name);
                 return Ok(());
             }
-            // Dropped since it was listed: it is no longer part of the server.
+            // Dropped since it was listed.
             (Err(error), _) | (_, Err(error)) if code::is(&error, code::number::NO_SUCH_GRANT) => {
                 return Ok(());
             }
@@ -219,7 +219,7 @@ fn written(account: &Account) -> String {
     }
 }
 
-/// MySQL writes the names of a certificate as they are, quotes and all.
+/// MySQL does not escape quotes in the names of a certificate.
 fn with_quotes_escaped(
     session: &Session<'_>,
     server: &Server,
@@ -241,7 +241,7 @@ fn with_quotes_escaped(
     Ok(escaped(escaped(line, "SUBJECT", &subject), "ISSUER", &issuer))
 }
 
-/// What exists already, such as the administrator, stays as it is.
+/// Existing accounts, such as the administrator, are not changed.
 fn if_not_exists(line: &str) -> String {
     for start in ["CREATE USER ", "CREATE ROLE "] {
         if let Some(rest) = line.strip_prefix(start) {
@@ -251,8 +251,8 @@ fn if_not_exists(line: &str) -> String {
     line.to_owned()
 }
 
-/// MariaDB repeats in a grant how the account logs in. There it would change that of an account that exists already, such
-/// as the administrator who loads the script.
+/// MariaDB repeats the authentication of the account in a grant. There it would change that of an existing account, such as
+/// the administrator who loads the script.
 fn without_password(line: &str) -> String {
     let words = [" IDENTIFIED BY PASSWORD ", " IDENTIFIED VIA "];
     let Some(start) = words.iter().filter_map(|word| line.rfind(word)).max() else { return line.to_owned() };
@@ -269,7 +269,7 @@ fn without_password(line: &str) -> String {
 /// Takes `DEFAULT ROLE …` out of MySQL's `CREATE USER`: the role may not exist yet.
 fn split_default_role(line: &str) -> (String, Option<String>) {
     const WORD: &str = " DEFAULT ROLE ";
-    // What follows the roles always begins with this clause; a name in quotes cannot hold it unquoted.
+    // The text after the roles always begins with this clause, which cannot occur within a quoted name.
     let found = line.find(WORD).and_then(|start| {
         let end = line[start..].find(" REQUIRE ")? + start;
         Some((start, end))

@@ -1,4 +1,4 @@
-//! What to do about the errors of the clients and servers, and which of them pass by themselves.
+//! Hints for the errors of clients and servers, and which of them are temporary.
 
 use super::code::{Code, Tool, number};
 use crate::{
@@ -13,33 +13,33 @@ const LOST: [u32; 2] = [number::SERVER_GONE, number::SERVER_LOST];
 const BROKEN_OFF: [u32; 5] = [1158, 1159, 1160, 1161, number::IDLE];
 
 /// The connection broke.
-const BROKE: &str = "the connection broke: look at the server's log; if the storage of the repository stands still for longer than the \
+const BROKE: &str = "the connection broke: see the server's log; if the repository's storage stalls for longer than the \
                      server's `net_write_timeout`, raise that on the server";
-/// What the dump of a database needs.
+/// Privileges that the dump of a database needs.
 const GRANTS: &str =
     "grant the backup account what it needs: GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON *.* TO …";
 
-/// Clients do not tell an unknown authority and a wrong name apart.
+/// Clients do not distinguish an unknown authority from a wrong name.
 const CERTIFICATE: &str = "the server's certificate was not verified: name the file of the authority that signed it as `sslrootcert`; \
      `host` must be a name the server's certificate was issued for";
 
-/// A file or tablespace of a table is there already.
-const OCCUPIED: &str = "the table's file, in the folder that its definition names, is there already: restore with --no-tablespaces, \
-                        which puts all files into the server's own folder, or move that file away if nothing uses it";
+/// A file or tablespace of a table already exists.
+const OCCUPIED: &str = "the table's file already exists in the directory that its definition names: restore with --no-tablespaces, \
+                        which puts all files into the server's data directory, or move that file away if nothing uses it";
 
-/// A table's folder cannot be written to.
-const UNREACHABLE: &str = "the server cannot write where the table's definition wants its files (DATA DIRECTORY, INDEX DIRECTORY): make \
-                           that folder for the server, or restore with --no-tablespaces";
+/// A table's directory is not writable.
+const UNREACHABLE: &str = "the server cannot write to the directory that the table's definition names (DATA DIRECTORY, INDEX DIRECTORY): create \
+                           it for the server, or restore with --no-tablespaces";
 
-/// A table can be made only in the way that InnoDB took it once.
-const NOT_STRICT: &str = "the source made the table without `innodb_strict_mode`: restore as an account with SESSION_VARIABLES_ADMIN \
+/// A table can only be created without InnoDB's strict mode.
+const NOT_STRICT: &str = "the source created the table without `innodb_strict_mode`: restore as an account with SESSION_VARIABLES_ADMIN \
                           and with --no-tablespaces, or set `innodb_strict_mode = OFF` on the target for the restore";
 
 /// A script asked the client for a file.
-const LOCAL_FILE: &str = "the script asks for a file of this machine, which no dump does and which is never sent: somebody may have \
-                          changed it; look at it (--to DIR), and at who may write to the repository";
+const LOCAL_FILE: &str = "the script requests a file of this machine, which no dump does; the file was not sent. The script may have been \
+                          manipulated: inspect it (--to DIR), and check who can write to the repository";
 
-/// By what an error is recognised.
+/// How an error is recognised.
 #[derive(Clone, Copy)]
 enum Sign {
     /// One of these numbers.
@@ -50,8 +50,8 @@ enum Sign {
     Client(&'static [u32]),
     /// The same with all of these texts.
     ClientBoth(&'static [u32], &'static [&'static str]),
-    /// All of these texts, where the number says too little or there is none: dump tools give none of what they check
-    /// themselves, the two families have different ones for TLS and plugins, and the libraries below have no numbers.
+    /// All of these texts, if the number is not specific or missing: dump tools report none for their own checks, the two
+    /// families have different numbers for TLS and plugins, and the libraries below have none.
     Text(&'static [&'static str]),
 }
 use Sign::{Both, ClientBoth, Number, Text};
@@ -71,16 +71,16 @@ impl Sign {
     }
 }
 
-/// What to do about an error. The first row that fits counts.
+/// Hints for errors. The first matching row counts.
 const HINTS: &[(Sign, &str)] = &[
     (
         Number(&[1969, 3024]),
-        "the server ends statements that take that long: lift the limit for the backup account (MariaDB: ALTER USER … WITH \
-         MAX_STATEMENT_TIME 0; `max_statement_time`), or of the server (MySQL: `max_execution_time = 0`)",
+        "the server ends statements that take this long: remove the limit for the backup account (MariaDB: ALTER USER … WITH \
+         MAX_STATEMENT_TIME 0; `max_statement_time`), or for the server (MySQL: `max_execution_time = 0`)",
     ),
     (
         Both(&[number::SERVER_LOST], &["initial communication packet"]),
-        "something accepts connections there and does not speak MySQL's protocol, or the server is overloaded: check `host` \
+        "the address accepts connections but does not speak MySQL's protocol, or the server is overloaded: check `host` \
          and `port`",
     ),
     // One that is gone (2006) may also be one that the server closed because of a row.
@@ -88,13 +88,13 @@ const HINTS: &[(Sign, &str)] = &[
     (Both(&[number::LOGIN_DENIED], &["using password: NO"]), "set `password_file`"),
     (
         Both(&[number::LOGIN_DENIED], &["using password"]),
-        "the password is wrong, the server knows no such account for this host, or the account demands TLS: check `user`, \
+        "the password is wrong, the server has no such account for this host, or the account requires TLS: check `user`, \
          `password_file` and `sslmode`",
     ),
     (Number(&[number::DATABASE_DENIED]), GRANTS),
     (
         Both(&[1370], &["execute command denied", "(1370)"]),
-        "views that call routines are looked at with their privileges: GRANT EXECUTE ON *.* TO …",
+        "views that call routines need the EXECUTE privilege: GRANT EXECUTE ON *.* TO …",
     ),
     (Text(&["PROCESS privilege"]), "GRANT PROCESS ON *.* TO …"),
     (
@@ -104,11 +104,11 @@ const HINTS: &[(Sign, &str)] = &[
     ),
     (
         Number(&[1356]),
-        "the view is broken on the server as well, or its definer may not read what it reads: repair or drop it there",
+        "the view is broken on the server as well, or its definer lacks a privilege: repair or drop it there",
     ),
     (
         Number(&[1412]),
-        "somebody changed a table during the dump: run the backup again when no schema change is running",
+        "a table was altered during the dump: run the backup again when no schema change is running",
     ),
     (Number(&[144, 145, 1194, 1195]), "repair the table on the server: REPAIR TABLE …, or restore it"),
     (
@@ -162,7 +162,7 @@ const HINTS: &[(Sign, &str)] = &[
     (Number(&[1040]), "raise `max_connections` on the server or lower the number of parallel items"),
     (
         Number(&[2055]),
-        "the connection broke: look at the server's log and at its timeouts (`net_write_timeout`), then run it again",
+        "the connection broke: see the server's log and check its timeouts (`net_write_timeout`), then run it again",
     ),
     (
         Number(&[number::SERVER_GONE]),
@@ -170,28 +170,28 @@ const HINTS: &[(Sign, &str)] = &[
     ),
     (
         Text(&["--secure-timestamp"]),
-        "with that option a server takes no history of rows: set `secure_timestamp=NO` on the target for the restore",
+        "with that option the server accepts no history of rows: set `secure_timestamp=NO` on the target for the restore",
     ),
     (
         Both(&[number::PRIVILEGE_NEEDED], &["SYSTEM_USER"]),
-        "restore as an account with more rights, or with --no-owner so that nothing keeps its definer",
+        "restore as an account with more privileges, or with --no-owner, which drops all definers",
     ),
     (
         Both(&[number::PRIVILEGE_NEEDED], &["SET_USER_ID"]),
-        "restore as an account with SET_USER_ID, or with --no-owner so that nothing keeps its definer",
+        "restore as an account with SET_USER_ID, or with --no-owner, which drops all definers",
     ),
     (
         Both(&[number::PRIVILEGE_NEEDED], &["SET_ANY_DEFINER"]),
-        "restore as an account with SET_ANY_DEFINER, or with --no-owner so that nothing keeps its definer",
+        "restore as an account with SET_ANY_DEFINER, or with --no-owner, which drops all definers",
     ),
     (
         Both(&[number::PRIVILEGE_NEEDED], &["SET USER"]),
-        "restore as an account with SET USER, or with --no-owner so that nothing keeps its definer",
+        "restore as an account with SET USER, or with --no-owner, which drops all definers",
     ),
     (
         Text(&["SUPER", "privilege"]),
-        "restore as an account with that privilege; --no-owner leaves the definers out; \
-         `log_bin_trust_function_creators` may be what a server with a binary log asks for",
+        "restore as an account with that privilege, or with --no-owner, which drops all definers; a server with a binary log may \
+         need `log_bin_trust_function_creators`",
     ),
     (
         ClientBoth(&[3510], &["ablespace"]),
@@ -199,8 +199,8 @@ const HINTS: &[(Sign, &str)] = &[
     ),
     (
         Sign::Client(&[3121]),
-        "name the folder in the target's `innodb_directories`, or restore with --no-tablespaces, which puts all files into the \
-         server's own folder",
+        "name the directory in the target's `innodb_directories`, or restore with --no-tablespaces, which puts all files into the \
+         server's data directory",
     ),
     (Sign::Client(&[1813]), OCCUPIED),
     (ClientBoth(&[1005], &["errno: 184"]), OCCUPIED),
@@ -209,19 +209,19 @@ const HINTS: &[(Sign, &str)] = &[
     (ClientBoth(&[1], &["Errcode: "]), UNREACHABLE),
     (
         Sign::Client(&[3819]),
-        "the source has rows that break a CHECK, and MySQL checks all rows that it loads: take the script with --to DIR, write NOT \
-         ENFORCED behind that constraint and load it, or repair the rows on the source and back it up again",
+        "the source has rows that violate a CHECK, and MySQL checks all rows that it loads: restore the script with --to DIR, write \
+         NOT ENFORCED after that constraint and load it, or repair the rows on the source and back it up again",
     ),
     (ClientBoth(&[1031], &["have this option"]), NOT_STRICT),
     (Sign::Client(&[1118]), NOT_STRICT),
     (
         Sign::Client(&[1690]),
         "a generated column cannot be computed under the modes of the load; the source's sessions may have had \
-         NO_UNSIGNED_SUBTRACTION: take the script with --to DIR, add that mode to the SQL_MODE in its head, and load it",
+         NO_UNSIGNED_SUBTRACTION: restore the script with --to DIR, add that mode to the SQL_MODE in its head, and load it",
     ),
     (
         Sign::Client(&[3750]),
-        "the target wants a primary key in each table: restore as an account with SESSION_VARIABLES_ADMIN, or set \
+        "the target requires a primary key in each table: restore as an account with SESSION_VARIABLES_ADMIN, or set \
          `sql_require_primary_key = OFF` on the target for the restore",
     ),
     (
@@ -234,7 +234,7 @@ const HINTS: &[(Sign, &str)] = &[
     (Sign::Client(&[3948]), LOCAL_FILE),
     (
         Sign::Client(&[1286]),
-        "install the engine of that table on the target; no other one was taken in its place",
+        "install the storage engine of that table on the target; it is not replaced by another one",
     ),
     (
         Number(&[1273]),
@@ -246,7 +246,7 @@ const HINTS: &[(Sign, &str)] = &[
     ),
 ];
 
-/// Whether the cause of an error passes by itself.
+/// Whether the cause of an error is temporary.
 fn passing(code: Code<'_>) -> Option<Passing> {
     match code.number {
         number if LOST.contains(&number) => Some(Passing::Unreachable),
@@ -255,7 +255,7 @@ fn passing(code: Code<'_>) -> Option<Passing> {
     }
 }
 
-/// Adds to the error of a failed tool what to do about it, unless that is known, and whether its cause passes by itself.
+/// Adds to the error of a failed tool a hint, unless it has one, and whether its cause is temporary.
 #[must_use]
 pub fn explain(error: Error) -> Error {
     let code = Code::of(&error);

@@ -1,4 +1,4 @@
-//! What a database consists of as its server lists it, to be held against what the dump brought.
+//! The objects of a database as its server lists them, to be compared with the dump.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ pub(super) type Objects = BTreeSet<(String, String)>;
 
 /// What a server lists.
 pub(super) struct Inventory {
-    /// Everything that a dump must hold.
+    /// Everything that a dump must contain.
     pub(super) objects: Objects,
     /// The table of each trigger.
     pub(super) triggers: BTreeMap<String, String>,
     /// Tables whose engine has no transactions.
     pub(super) not_transactional: Vec<String>,
-    /// Tables that keep their history (MariaDB).
+    /// Tables with system versioning (MariaDB).
     pub(super) versioned: Vec<String>,
     /// The engine of each table, in upper case.
     pub(super) engines: BTreeMap<String, String>,
 }
 
 impl Inventory {
-    /// Asks the server for one database.
+    /// Queries the server for one database.
     pub(super) fn ask(session: &Session<'_>, database: &str) -> Result<Self> {
         let name = quote_literal(database);
         let tables: Vec<[String; 4]> = session.rows(&format!(
@@ -72,7 +72,7 @@ impl Inventory {
         Ok(Self { objects, triggers, not_transactional, versioned, engines })
     }
 
-    /// Whether the engine of a table keeps no rows of its own: dump tools leave them out, and counting would count others'.
+    /// Whether the engine of a table stores no rows: dump tools leave the rows out, and a count would count those of other tables.
     pub(super) fn is_rowless(&self, table: &str) -> bool {
         const ENGINES: [&str; 11] = [
             "BLACKHOLE",
@@ -90,7 +90,7 @@ impl Inventory {
         self.engines.get(table).is_some_and(|engine| ENGINES.contains(&engine.as_str()))
     }
 
-    /// Without what a dump leaves out, and its triggers.
+    /// The inventory without omitted tables and views, and their triggers.
     pub(super) fn without(mut self, left_out: &LeftOut) -> Self {
         let Self { triggers, objects, .. } = &mut self;
         objects.retain(|(kind, name)| match kind.as_str() {
@@ -112,7 +112,7 @@ fn has_libraries(session: &Session<'_>) -> Result<bool> {
     Ok(count != "0")
 }
 
-/// Objects in words, the first few of them.
+/// The first few objects, as text.
 pub(super) fn listed<'a>(objects: impl IntoIterator<Item = &'a (String, String)>) -> String {
     const SHOWN: usize = 5;
     let all: Vec<_> = objects.into_iter().map(|(kind, name)| format!("{kind} {name}")).collect();

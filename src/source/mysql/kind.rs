@@ -1,4 +1,4 @@
-//! What the program asks of the kind `mysql`.
+//! The kind `mysql` for the rest of the program.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,4 @@
-//! What a scratch server of MySQL or MariaDB lacked when it refused something, by its numbers and texts.
+//! Deciding from error numbers and texts what a scratch server of MySQL or MariaDB lacked when it refused a statement.
 
 use super::code::Code;
 use crate::source::verify::fault::{Lack, Sign, find};
@@ -6,8 +6,8 @@ use crate::source::verify::fault::{Lack, Sign, find};
 const PLUGIN: Lack = Lack::Other("the scratch server lacks a plugin that the source has");
 const KEYRING: Lack = Lack::Other("the scratch server has no keyring for encrypted tables");
 
-/// Numbers of MySQL's and MariaDB's errors that say nothing about the script: full disks and tables in memory, a lack of
-/// memory, what is not installed, and a server that went away.
+/// Error numbers that are no evidence against the script: full disks and memory tables, a lack of memory, missing packages,
+/// and a server that ended.
 const NUMBERS: [(u32, Lack); 13] = [
     (1021, Lack::Room),
     (1037, Lack::Memory),
@@ -24,7 +24,7 @@ const NUMBERS: [(u32, Lack); 13] = [
     (3185, KEYRING),
 ];
 
-/// What MySQL and MariaDB say where the number says too little.
+/// Texts of errors whose number is not specific.
 const TEXTS: [Sign; 6] = [
     ("Lost connection to ", Lack::Process),
     ("Can't connect to ", Lack::Process),
@@ -34,7 +34,7 @@ const TEXTS: [Sign; 6] = [
     ("Got error 28", Lack::Room),
 ];
 
-/// What is lacking according to what the server and its client said.
+/// What is lacking according to the messages of the server and its client.
 pub(super) fn said(said: &str) -> Option<Lack> {
     let by_number = || {
         let code = Code::read(said)?;

@@ -53,7 +53,7 @@ pub const DUMP: &str = "database.sql";
 /// Name of the users' script in the snapshots of `@globals`.
 pub const GLOBALS_SQL: &str = "globals.sql";
 
-/// Name of the script with the definitions of what a database's dump leaves out because it cannot be read.
+/// Name of the script with the definitions of objects that are left out of a dump because they cannot be read.
 pub const LEFT_OUT: &str = "left-out.sql";
 
 /// A MySQL or MariaDB server.
@@ -67,7 +67,7 @@ pub struct Mysql {
     params: ConnectParams,
     clients: Clients,
     server: Mutex<Option<Server>>,
-    /// Tables that a dump failed on because they cannot be read, by database, and why: the next try leaves them out.
+    /// Unreadable tables on which a dump failed, by database, with the reason: the next attempt leaves them out.
     unreadable: Mutex<BTreeMap<String, BTreeMap<String, String>>>,
 }
 
@@ -87,7 +87,7 @@ impl Mysql {
         })
     }
 
-    /// A server that is reached otherwise than a configured one, such as the target of a restore.
+    /// A server that is not configured as a source, such as the target of a restore.
     pub(crate) fn at(name: &str, params: ConnectParams, clients: Clients) -> Self {
         let config = ServerConfig::bare(params.host.clone(), params.port);
         let (idle_timeout, server) = (IDLE_TIMEOUT, Mutex::new(None));
@@ -120,8 +120,8 @@ impl Mysql {
         known.get(database).cloned().unwrap_or_default()
     }
 
-    /// Looks whether a dump failed because of a single table that cannot be read: then it is tried again without that.
-    /// `read` is the one that could not be read beside the dump.
+    /// Checks whether a dump failed because of a single unreadable table: then it is tried again without this table.
+    /// `read` is the table that could not be read beside the dump.
     fn found_unreadable(&self, database: &str, read: Option<(String, String)>, error: Error) -> Error {
         let found = read.or_else(|| faults::unreadable(&error));
         let Some((table, reason)) = found else { return error };
@@ -134,7 +134,7 @@ impl Mysql {
         self.server.lock()
     }
 
-    /// What is known of the server; it is asked unless discovery has done so.
+    /// The properties of the server, queried unless discovery has done so.
     fn server(&self, cancel: &Cancel) -> Result<Server> {
         if let Some(server) = &*self.known_server() {
             return Ok(server.clone());
@@ -145,7 +145,7 @@ impl Mysql {
     }
 }
 
-/// Asks a server of unknown family with the clients there are: a client of the other one may lack its authentication.
+/// Queries a server of unknown family with the available clients: a client of the other family may lack its authentication.
 fn ask(params: &ConnectParams, clients: &Clients, cancel: &Cancel) -> Result<Server> {
     let mut first = None;
     for client in clients.all()? {
@@ -162,10 +162,10 @@ fn ask(params: &ConnectParams, clients: &Clients, cancel: &Cancel) -> Result<Ser
             }
         }
     }
-    Err(first.unwrap_or_else(|| Error::failed("no client could ask the server")))
+    Err(first.unwrap_or_else(|| Error::failed("no client could connect to the server")))
 }
 
-/// MariaDB's client insists on TLS only if it verifies the server: with `require` it would go on in the clear.
+/// MariaDB's client enforces TLS only if it verifies the server: with `require` it would continue unencrypted.
 fn require_encrypted(params: &ConnectParams, client: &Client, session: &Session<'_>) -> Result<()> {
     if params.sslmode != Some(SslMode::Require) || client.flavour == Flavour::Mysql {
         return Ok(());
@@ -190,7 +190,7 @@ impl Source for Mysql {
 
     fn discover(&self, cancel: &Cancel) -> Result<Discovery> {
         let server = ask(&self.params, &self.clients, cancel)?;
-        // Said now rather than for each database: there is no client that can dump this server.
+        // Reported once rather than for each database: no client can dump this server.
         let client = self.clients.choose(server.flavour, server.version)?;
         let connection = self.params.prepare(client)?;
         let found = discover::databases(&Session::new(&connection, cancel), &server, &self.config)?;

@@ -1,5 +1,5 @@
-//! What the backup account may do, read from its grants before a dump begins. A server hides what an account may not
-//! see, triggers and routines above all: a dump without them ends well and lacks them.
+//! The privileges of the backup account, read from its grants before a dump begins. A server hides objects that an account may
+//! not see, above all triggers and routines: a dump without them would succeed and be incomplete.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// Without these a dump of a database is not whole.
+/// Privileges that a complete dump of a database needs.
 const NEEDED: [&str; 4] = ["SELECT", "SHOW VIEW", "TRIGGER", "EVENT"];
 /// The first version of MySQL with the privilege `SHOW_ROUTINE`.
 const SHOW_ROUTINE: Version = Version(8, 0, 20);
@@ -32,10 +32,10 @@ struct Grant {
 }
 
 impl Privileges {
-    /// Asks the server for those of the account we are.
+    /// Queries the grants of the current account.
     pub(super) fn ask(session: &Session<'_>, flavour: Flavour, version: Version) -> Result<Self> {
         let mut rows = session.query("SHOW GRANTS")?;
-        // Roles came with MySQL 8; MariaDB lists what the active ones give by itself.
+        // MySQL has roles since version 8; MariaDB lists the privileges of active roles by itself.
         if flavour == Flavour::Mysql && version.0 >= 8 {
             let [roles] = session.row("SELECT CURRENT_ROLE()")?;
             if roles != "NONE" {
@@ -49,13 +49,13 @@ impl Privileges {
         Self { grants: lines.filter_map(Grant::parse).collect() }
     }
 
-    /// May the account do this everywhere?
+    /// Does the account have this privilege globally?
     pub(super) fn everywhere(&self, privilege: &str) -> bool {
         let global = |grant: &&Grant| grant.database == "*" && grant.table == "*";
         self.grants.iter().filter(global).any(|grant| !grant.revoked && grant.gives(privilege))
     }
 
-    /// May the account do this with all of a database?
+    /// Does the account have this privilege on a whole database?
     fn on(&self, database: &str, privilege: &str) -> bool {
         let fits = |grant: &&Grant| grant.table == "*" && grant.gives(privilege) && grant.covers(database);
         let revoked = |grant: &Grant| grant.revoked && grant.database != "*";
@@ -70,7 +70,7 @@ impl Privileges {
             })
     }
 
-    /// What is missing for a whole dump of a database, as it would be granted.
+    /// The missing privileges for a complete dump of a database, with the statements that grant them.
     pub(super) fn missing(&self, server: &Server, database: &str) -> Option<Missing> {
         let lacking: Vec<_> = NEEDED.into_iter().filter(|privilege| !self.on(database, privilege)).collect();
         let place = super::session::quote_ident(database);
@@ -85,7 +85,7 @@ impl Privileges {
         (!grants.is_empty()).then(|| Missing { what: names.join(", "), grants: grants.join("; ") })
     }
 
-    /// What to grant so that routines of all definers can be read.
+    /// The statement that allows reading routines of all definers.
     fn routines(&self, server: &Server, database: &str) -> Option<&'static str> {
         let table = self.on_table("mysql", "proc", "SELECT");
         match server.flavour {
@@ -104,13 +104,12 @@ impl Privileges {
 pub(super) struct Missing {
     /// Their names.
     pub(super) what: String,
-    /// The statements that give them.
+    /// The statements that grant them.
     pub(super) grants: String,
 }
 
 impl Grant {
-    /// Reads a line of `SHOW GRANTS`. Roles that are granted, proxies and grants on routines give nothing that matters
-    /// here.
+    /// Reads a line of `SHOW GRANTS`. Granted roles, proxies and grants on routines are ignored.
     fn parse(line: &str) -> Option<Self> {
         let (revoked, rest) = match line.strip_prefix("GRANT ") {
             Some(rest) => (false, rest),
@@ -156,7 +155,7 @@ fn list(text: &str) -> BTreeSet<String> {
     found
 }
 
-/// Splits at the first `word` that does not stand in a quoted name.
+/// Splits at the first `word` outside of quoted names.
 fn split_outside<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     let mut quoted = false;
     text.char_indices().find_map(|(at, c)| {
@@ -166,7 +165,7 @@ fn split_outside<'a>(text: &'a str, word: &str) -> Option<(&'a str, &'a str)> {
     })
 }
 
-/// A quoted name or `*` at the start of a text, and what follows.
+/// A quoted name or `*` at the start of a text, and the rest.
 fn name(text: &str) -> Option<(String, &str)> {
     if let Some(rest) = text.strip_prefix('*') {
         return Some(("*".to_owned(), rest));
@@ -186,7 +185,7 @@ fn name(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Whether a name fits a pattern of LIKE (`%`, `_`, `\` before a literal one).
+/// Whether a name matches a LIKE pattern (`%`, `_`, `\` before a literal one).
 fn like(pattern: &str, text: &str) -> bool {
     let mut pattern = pattern.chars();
     let Some(first) = pattern.next() else { return text.is_empty() };

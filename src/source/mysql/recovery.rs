@@ -1,4 +1,4 @@
-//! How its items are brought back with stock clients.
+//! Restoring its items with stock clients, for the recovery runbook.
 
 use super::{DUMP, Detail, GLOBALS_SQL, session::quote_ident};
 use crate::{
@@ -6,12 +6,12 @@ use crate::{
     source::recovery::{Commands, Opening, Piece, into},
 };
 
-/// What has to be known and set up before.
+/// The preparation.
 pub(super) fn opening(variables: &str) -> Opening {
     let text = format!(
-        "MySQL or MariaDB: a dump of one goes into a server of the same family. Where to: in an options file that only you \
+        "MySQL or MariaDB: a dump of one goes into a server of the same family. Connection: an options file that only you \
          can read, `[client]` with `host`, `user` and `password`. Set `{variables}_OPTIONS` to it if it is not `~/.my.cnf`, and \
-         `{variables}_CLIENT` to `mysql` if the client is Oracle's. Tables whose definition names a folder or a tablespace \
+         `{variables}_CLIENT` to `mysql` if the client is Oracle's. Tables whose definition names a directory or a tablespace \
          (`DATA DIRECTORY`, `INDEX DIRECTORY`, `TABLESPACE`) need it on the target, or the clause taken out of the script."
     );
     let setup = vec![
@@ -25,7 +25,7 @@ pub(super) fn opening(variables: &str) -> Opening {
     Opening { text, setup }
 }
 
-/// How one item is brought back.
+/// The commands that restore one item.
 pub(super) fn commands(piece: &Piece<'_>, variables: &str) -> Commands {
     let client = format!("client_{variables}");
     let mut commands = if piece.is_globals() { globals(piece, &client) } else { database(piece, &client) };
@@ -36,7 +36,7 @@ pub(super) fn commands(piece: &Piece<'_>, variables: &str) -> Commands {
 fn globals(piece: &Piece<'_>, client: &str) -> Commands {
     Commands {
         stock: vec![
-            "# Accounts that are there stay as they are; --force goes on after an error and reports it."
+            "# Existing accounts are not changed; --force continues after an error and reports it."
                 .to_owned(),
             format!("{} | {client} --force", piece.dump(GLOBALS_SQL)),
         ],
@@ -75,7 +75,7 @@ fn database(piece: &Piece<'_>, client: &str) -> Commands {
     if let Some(others) = others {
         let list = others.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let list: String = list.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        stock.push(format!("# It reads other databases: {list}. Views fail until these are there too: run the next line again then,"));
+        stock.push(format!("# It reads other databases: {list}. Views fail until these exist too: then run the next line again"));
         stock.push("# for each of these databases, until it reports nothing.".to_owned());
         stock.push(format!(
             "{} | sed -n {} | {client} --force {}",

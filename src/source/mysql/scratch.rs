@@ -1,4 +1,4 @@
-//! A throwaway MySQL or MariaDB server: on a Unix socket only, fast rather than safe, gone with whoever started it.
+//! A temporary MySQL or MariaDB server: on a Unix socket only, without crash safety, stopped when its owner ends.
 
 use std::{
     os::unix::net::UnixStream,
@@ -22,11 +22,11 @@ use crate::{
     },
 };
 
-/// Time a program gets to tell its version.
+/// Time limit for a program to print its version.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// The administrator of a scratch server; it needs no password.
 pub const ADMINISTRATOR: &str = "root";
-/// Folders beside `PATH` that distributions put servers in.
+/// Directories beside `PATH` that distributions put servers in.
 const WELL_KNOWN: [&str; 6] = [
     "/usr/sbin",
     "/usr/bin",
@@ -35,10 +35,10 @@ const WELL_KNOWN: [&str; 6] = [
     "/usr/local/sbin",
     "/run/current-system/sw/bin",
 ];
-/// What may be lost in a crash is thrown away anyway. No port is opened.
+/// Options of a temporary server: without crash safety, without a port.
 const SETTINGS: [&str; 9] = [
     "--skip-networking",
-    // What was restored must not change by itself.
+    // Restored data must not change by itself.
     "--event-scheduler=OFF",
     "--skip-log-bin",
     "--innodb-flush-log-at-trx-commit=0",
@@ -53,12 +53,12 @@ const SETTINGS: [&str; 9] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPrograms {
     server: PathBuf,
-    /// MariaDB creates its system tables by a script.
+    /// MariaDB's script that creates the system tables.
     install: Option<PathBuf>,
 }
 
 impl ServerPrograms {
-    /// Those that go with a client: beside it, in `PATH` or in the usual folders.
+    /// The server programs for a client: beside it, in `PATH` or in the usual directories.
     pub fn find(client: &Client) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let beside = client.dump.parent().map(Path::to_owned);
@@ -70,7 +70,7 @@ impl ServerPrograms {
             Flavour::Mariadb => find("mariadbd")
                 .and_then(|server| Some(Self { server, install: Some(find("mariadb-install-db")?) })),
             Flavour::Mysql => find("mysqld")
-                // Often a link to MariaDB's.
+                // Often a symbolic link to MariaDB's.
                 .filter(|server| std::fs::canonicalize(server).is_ok_and(|file| !file.ends_with("mariadbd")))
                 .map(|server| Self { server, install: None }),
         };
@@ -80,7 +80,7 @@ impl ServerPrograms {
         })
     }
 
-    /// Those of the line (`8.4`, `10.11`) to which a server belongs, in these folders, in `PATH` or in the usual ones.
+    /// The server programs of a release series (`8.4`, `10.11`), in these directories, in `PATH` or in the usual ones.
     pub fn of_line(flavour: Flavour, version: Version, dirs: &[PathBuf]) -> Result<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut all: Vec<PathBuf> = dirs.to_vec();
@@ -100,7 +100,7 @@ impl ServerPrograms {
             }
             let install = || all.iter().map(|dir| dir.join("mariadb-install-db")).find(|file| file.is_file());
             let install = match flavour {
-                // The one that came with it, before any other.
+                // The one of the same package, before any other.
                 Flavour::Mariadb => {
                     let beside = dir.parent().map(|up| up.join("bin/mariadb-install-db"));
                     match beside.filter(|file| file.is_file()).or_else(install) {
@@ -121,7 +121,7 @@ impl ServerPrograms {
             error.because_text(format!("there are only others: {}", others.join(", ")))
         };
         let hint = format!(
-            "{} of version {major}.{minor}, or name its folder in `drill.server_dirs`",
+            "{} of version {major}.{minor}, or name its directory in `drill.server_dirs`",
             package(flavour)
         );
         Err(error.hint(hint))
@@ -147,20 +147,20 @@ fn identify(server: &Path) -> Option<(Flavour, Version)> {
     Some((Flavour::of(&text), version))
 }
 
-/// A running server. Dropping it stops it at once; if this process is killed, the kernel tells it to stop.
+/// A running server. Dropping it stops it at once; if this process is killed, the kernel sends it a signal to stop.
 ///
-/// Its files are in a folder that the caller owns and removes after the server.
+/// Its files are in a directory that the caller owns and removes after the server.
 #[derive(Debug)]
 pub struct MysqlServer {
     programs: ServerPrograms,
-    /// How it treats upper case in names, if not as it would by itself.
+    /// A value for `lower_case_table_names`, if not the default.
     lower_case_table_names: Option<u32>,
     daemon: Daemon,
 }
 
 impl MysqlServer {
-    /// Creates an empty server in `dir`, an existing folder, and starts it. Everyone who may open the socket is let in as
-    /// [`ADMINISTRATOR`]; only the server's user and root may. Fails with the last lines of the server's log.
+    /// Creates an empty server in `dir`, an existing directory, and starts it. Any process that can open the socket can log in
+    /// as [`ADMINISTRATOR`]; only the server's user and root can. Fails with the last lines of the server's log.
     pub fn start(programs: &ServerPrograms, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
         Self::start_with(programs, None, dir, rules, cancel)
     }
@@ -202,12 +202,12 @@ impl MysqlServer {
         }
     }
 
-    /// Stops it in order. Does nothing if it has stopped.
+    /// Shuts it down cleanly. Does nothing if it has stopped.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop(Signal::TERM)
     }
 
-    /// What of it is not confined.
+    /// Its parts that are not confined.
     pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
@@ -217,7 +217,7 @@ impl MysqlServer {
         self.daemon.is_dead()
     }
 
-    /// Why it no longer runs, if it does not.
+    /// Why it is no longer running, if it has ended.
     pub(in crate::source) fn death(&mut self) -> Option<Error> {
         self.daemon.death()
     }
@@ -269,7 +269,7 @@ impl MysqlServer {
             .args(SETTINGS)
             .args(self.case_option());
         if self.programs.install.is_none() {
-            // Version 8.4 has the old way to log in, and off; others need not know the option.
+            // Version 8.4 has the old authentication disabled; other versions may not have the option.
             command.args(["--mysqlx=OFF", "--loose-mysql-native-password=ON"]);
         }
         let socket = self.socket();

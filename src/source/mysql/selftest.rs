@@ -1,4 +1,4 @@
-//! MySQL and MariaDB servers to be damaged.
+//! The self-test subjects: MySQL and MariaDB servers with known content.
 
 use std::{
     fs,
@@ -86,7 +86,7 @@ const DAMAGES: &[(Target, &str, &str)] = &[
     (Target::Globals, "another password", "ALTER USER 'keeper'@'localhost' IDENTIFIED BY 'another'"),
 ];
 
-/// What is read comes back in the message of an error.
+/// The content that was read is returned in an error message.
 const ATTACKS: &[(&str, &str)] = &[
     (
         "the server reads a file (LOAD_FILE)",

@@ -1,4 +1,4 @@
-//! The family's own SQL client for our questions: they get exactly the TLS and authentication of the dump.
+//! The family's own SQL client for the program's queries: they use exactly the TLS and authentication of the dump.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::{
 
 /// Longest answer accepted, in bytes.
 const ANSWER: usize = 512 * 1024 * 1024;
-/// Longest time a question may take: counting the rows of a large table is not asked here.
+/// Maximum time of a query: the rows of large tables are not counted here.
 const QUERY: Duration = Duration::from_secs(300);
 
-/// Asks a server. Questions that follow each other use one connection, until one of them fails; so settings of the session
-/// are to be put back by those who change them.
+/// Queries a server. Consecutive queries use one connection until one of them fails; a caller that changes a setting of the
+/// session must restore it.
 pub struct Session<'a> {
     connection: &'a Connection,
     cancel: &'a Cancel,
@@ -29,12 +29,12 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Asks over this connection.
+    /// A session over this connection.
     pub fn new(connection: &'a Connection, cancel: &'a Cancel) -> Self {
         Self { connection, cancel, limit: QUERY, dialogue: Mutex::new(None) }
     }
 
-    /// Closes the connection for as long as nothing is asked.
+    /// Closes the connection until the next query.
     pub fn pause(&self) {
         *self.dialogue.lock() = None;
     }
@@ -44,21 +44,21 @@ impl<'a> Session<'a> {
         self.connection.server()
     }
 
-    /// Questions may take this long.
+    /// Sets the time limit of queries.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The rows that the statements of `sql` give, as text; NULL is the text `NULL`.
+    /// The rows that the statements of `sql` return, as text; NULL is the text `NULL`.
     pub fn query(&self, sql: &str) -> Result<Vec<Vec<String>>> {
         let output = self.answer(sql)?;
         let text = String::from_utf8(output).map_err(|error| {
             Error::failed(format!("an answer of {} is not UTF-8", self.connection.server())).because(&error)
         })?;
         let lines = text.strip_suffix('\n').unwrap_or(&text);
-        // Not `lines()`, which would take the last character of a value that ends in a carriage return.
+        // Not `lines()`, which would remove a carriage return at the end of a value.
         Ok(lines
             .split('\n')
             .filter(|_| !text.is_empty())
@@ -83,14 +83,14 @@ impl<'a> Session<'a> {
         let mut dialogue = self.dialogue.lock();
         let reused = dialogue.is_some();
         match self.exchange(&mut dialogue, sql) {
-            // The server closes connections on which nothing happens.
+            // The server closes idle connections.
             Err(Unanswered { closed: true, .. }) if reused => self.exchange(&mut dialogue, sql),
             answer => answer,
         }
         .map_err(|unanswered| hints::explain(unanswered.error.context(self.connection.server())))
     }
 
-    /// Asks over the connection there is, or over a new one, which stays unless the question fails.
+    /// Queries over the existing connection, or over a new one, which is kept unless the query fails.
     fn exchange(&self, slot: &mut Option<Dialogue>, sql: &str) -> Result<Vec<u8>, Unanswered> {
         let fatal = |error| Unanswered { error, closed: false };
         let mut dialogue = match slot.take() {
@@ -110,7 +110,7 @@ impl<'a> Session<'a> {
         Ok(answer)
     }
 
-    /// The one row that `sql` gives, with exactly `N` columns.
+    /// The single row that `sql` returns, with exactly `N` columns.
     pub fn row<const N: usize>(&self, sql: &str) -> Result<[String; N]> {
         let mut rows = self.query(sql)?;
         let row = rows.pop().filter(|_| rows.is_empty()).and_then(|row| row.try_into().ok());
@@ -176,7 +176,7 @@ pub fn quote_literal(text: &str) -> String {
     format!("CONVERT(0x{hex} USING utf8mb4)")
 }
 
-/// A string as a literal, where the grammar wants no expression. Our sessions set the `sql_mode` this is written for.
+/// A string as a literal, where the grammar wants no expression. The program's sessions set the matching `sql_mode`.
 pub fn quote_text(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
 }

@@ -1,4 +1,4 @@
-//! Tables with system versioning (MariaDB): with which of them the history of the rows is dumped.
+//! Tables with system versioning (MariaDB), and whether the history of their rows is dumped.
 
 use std::collections::BTreeMap;
 
@@ -10,23 +10,23 @@ use super::{
 };
 use crate::error::Result;
 
-/// The first version whose tool dumps the history, and whose server takes it.
+/// The first version whose tool can dump the history, and whose server accepts it.
 const WITH_HISTORY: Version = Version(10, 11, 0);
 
-/// What a dump holds of tables with system versioning.
+/// How a dump treats tables with system versioning.
 pub(super) struct Versioned {
     /// All of them.
     tables: Vec<String>,
     /// Those with columns for the beginning and end of their rows.
     with_columns: Vec<String>,
-    /// Those of which the columns hold transactions, not times: the dump tool fails on their history.
+    /// Tables versioned by transaction instead of time: the dump tool fails on their history.
     by_transaction: Vec<String>,
     /// Whether the history is dumped.
     history: bool,
 }
 
 impl Versioned {
-    /// Looks at the tables with system versioning of a database. `wanted`: their history is, if it can be had.
+    /// Queries the tables with system versioning of a database. `wanted` requests their history, if it can be dumped.
     pub(super) fn ask(
         session: &Session<'_>,
         server: &Server,
@@ -57,17 +57,17 @@ impl Versioned {
         Ok(Self { tables: tables.to_vec(), with_columns, by_transaction, history })
     }
 
-    /// What the dump tool is told.
+    /// The option for the dump tool.
     pub(super) fn options(&self) -> Option<&'static str> {
         self.history.then_some("--dump-history")
     }
 
-    /// The tables of which the history is dumped.
+    /// The tables whose history is dumped.
     pub(super) fn history(&self) -> &[String] {
         if self.history { &self.tables } else { &[] }
     }
 
-    /// What an operator should know.
+    /// Notes for the operator.
     pub(super) fn note(&self) -> Option<String> {
         if self.tables.is_empty() || self.history {
             return None;
@@ -81,12 +81,12 @@ impl Versioned {
             )
         };
         Some(format!(
-            "of tables with system versioning only the current rows are dumped, not their history: {}{why}",
+            "only the current rows of tables with system versioning are dumped, not their history: {}{why}",
             self.tables.join(", ")
         ))
     }
 
-    /// Records what the dump holds.
+    /// Records this in the manifest.
     pub(super) fn describe(self, detail: &mut Detail) {
         if self.history {
             detail.history = self.tables;

@@ -1,5 +1,5 @@
-//! The PostgreSQL clients installed on this host, and which of them fits a server: one of the same major version, as an
-//! older one is refused and a newer one writes dumps the server's own tools may not load.
+//! The PostgreSQL clients installed on this host, and the choice of one for a server: the same major version is best, because
+//! servers refuse older clients, and the server's own tools may not load dumps of newer ones.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use crate::{
     stream::child::{Command, run_capture},
 };
 
-/// Folders of well-known distributions; a `*` stands for any text within one folder name.
+/// Directories of well-known distributions; a `*` stands for any text within one directory name.
 const WELL_KNOWN: [&str; 8] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -25,13 +25,13 @@ const WELL_KNOWN: [&str; 8] = [
     "/usr/local/opt/postgresql@*/bin",
     "/opt/homebrew/opt/libpq/bin",
 ];
-/// What a folder must hold to be of use.
+/// The tools that a directory must contain.
 const TOOLS: [&str; 4] = ["pg_dump", "pg_dumpall", "pg_restore", "psql"];
 
 /// One installation of the client tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
-    /// The folder of the tools.
+    /// The directory of the tools.
     pub dir: PathBuf,
     /// The major version: 15 for 15.3. Before version 10 it is the first number alone: 9 for 9.6.
     pub major: u32,
@@ -45,13 +45,13 @@ impl Client {
         self.dir.join(name)
     }
 
-    /// Whether the folder holds all these tools, such as `initdb` and `postgres` for a scratch server.
+    /// Whether the directory holds all these tools, such as `initdb` and `postgres` for a scratch server.
     pub fn has(&self, tools: &[&str]) -> bool {
         tools.iter().all(|tool| self.tool(tool).is_file())
     }
 }
 
-/// All installations found: newest first, and for one version in the order of the search.
+/// All installations found: newest first, and in search order within a version.
 #[derive(Debug, Clone)]
 pub struct Clients {
     found: Vec<Client>,
@@ -59,8 +59,8 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Searches `dirs`, or if there are none `PATH` and then the folders of well-known distributions. Each installation
-    /// found is asked for its version once. Debian's wrapper scripts in `/usr/bin` are passed over for the real tools.
+    /// Searches `dirs`, or if there are none `PATH` and then the directories of well-known distributions. The version of each
+    /// installation is queried once. Debian's wrapper scripts in `/usr/bin` are skipped in favour of the real tools.
     pub fn find(dirs: &[PathBuf]) -> Self {
         if !dirs.is_empty() {
             return Self::find_in(dirs.iter().cloned());
@@ -93,7 +93,7 @@ impl Clients {
         &self.found
     }
 
-    /// The newest, to ask a server of unknown version. Fails if there is none.
+    /// The newest, for a server of unknown version. Fails if there is none.
     pub fn newest(&self) -> Result<&Client> {
         self.found.first().ok_or_else(|| {
             let searched: Vec<_> = self.searched.iter().map(|dir| dir.display().to_string()).collect();
@@ -110,7 +110,7 @@ impl Clients {
 
     /// As [`Clients::choose`], among the installations that hold these tools as well.
     pub fn choose_with(&self, server_major: u32, tools: &[&str]) -> Result<&Client> {
-        // Newest first: the last one that is not older is the nearest, and the first of its version wins.
+        // The lowest version that is not older than the server; within a version the first in search order.
         let fits = |client: &&Client| client.major >= server_major && client.has(tools);
         if let Some(nearest) = self.found.iter().filter(fits).map(|client| client.major).min() {
             let found = self.found.iter().filter(fits).find(|client| client.major == nearest);
@@ -140,7 +140,7 @@ impl Clients {
     }
 }
 
-/// The folders a pattern stands for, highest name last.
+/// The directories a pattern stands for, highest name last.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let mut paths = vec![PathBuf::from("/")];
     for part in pattern.split('/').filter(|part| !part.is_empty()) {
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    /// A folder with tools of this version.
+    /// A directory with tools of this version.
     fn install(root: &Path, name: &str, version: &str) -> PathBuf {
         let dir = root.join(name);
         fs::create_dir(&dir).unwrap();

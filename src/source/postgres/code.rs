@@ -1,11 +1,11 @@
-//! The codes of PostgreSQL: SQLSTATEs, and the texts of what has none. Our own sessions know the state of each error;
-//! `pg_dump`, `pg_restore` and a failed connection give the server's text alone, whatever they are asked for.
+//! Error codes of PostgreSQL: SQLSTATEs, and texts for errors without one. The program's own sessions know the state of each
+//! error; `pg_dump`, `pg_restore` and a failed connection report only the server's text.
 
 use std::fmt;
 
 use crate::error::{Error, Fact, Passing};
 
-/// An SQLSTATE: the fact of an error that a server gave to a session of ours.
+/// The SQLSTATE of an error in one of the program's own sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SqlState([u8; 5]);
 
@@ -14,25 +14,25 @@ impl Fact for SqlState {}
 impl SqlState {
     /// An invalid value for a setting.
     pub(crate) const INVALID_VALUE: Self = Self(*b"22023");
-    /// The server takes no changes.
+    /// The transaction is read only.
     pub(crate) const READ_ONLY: Self = Self(*b"25006");
     /// A serialization failure; on a standby a conflict with recovery.
     pub(crate) const SERIALIZATION_FAILURE: Self = Self(*b"40001");
-    /// Two waited for each other.
+    /// A deadlock.
     pub(crate) const DEADLOCK: Self = Self(*b"40P01");
     /// A privilege is missing.
     pub(crate) const INSUFFICIENT_PRIVILEGE: Self = Self(*b"42501");
-    /// A column is not there.
+    /// A column does not exist.
     pub(crate) const UNDEFINED_COLUMN: Self = Self(*b"42703");
-    /// An object or setting is not known.
+    /// An object or setting does not exist.
     pub(crate) const UNDEFINED_OBJECT: Self = Self(*b"42704");
-    /// A table is not there.
+    /// A table does not exist.
     pub(crate) const UNDEFINED_TABLE: Self = Self(*b"42P01");
-    /// The server admits no more connections.
+    /// The connection limit is reached.
     pub(crate) const TOO_MANY_CONNECTIONS: Self = Self(*b"53300");
-    /// A setting cannot be changed that way.
+    /// A setting cannot be changed in this way.
     pub(crate) const CANT_CHANGE_PARAMETER: Self = Self(*b"55P02");
-    /// A lock was not to be had in time.
+    /// A lock was not available in time.
     pub(crate) const LOCK_NOT_AVAILABLE: Self = Self(*b"55P03");
     /// The statement was cancelled.
     pub(crate) const CANCELLED: Self = Self(*b"57014");
@@ -42,16 +42,16 @@ impl SqlState {
     pub(crate) const CRASH_SHUTDOWN: Self = Self(*b"57P02");
     /// The server is starting, stopping or recovering.
     pub(crate) const CANNOT_CONNECT_NOW: Self = Self(*b"57P03");
-    /// An internal error, such as an entry of a catalog that is gone.
+    /// An internal error, such as a catalog entry that no longer exists.
     pub(crate) const INTERNAL: Self = Self(*b"XX000");
 
-    /// Reads one.
+    /// Parses an SQLSTATE.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let state: [u8; 5] = text.as_bytes().try_into().ok()?;
         state.iter().all(u8::is_ascii_alphanumeric).then_some(Self(state))
     }
 
-    /// That of an error, if a server gave it to a session of ours.
+    /// The SQLSTATE of an error, if a server reported it to one of the program's own sessions.
     pub(crate) fn of(error: &Error) -> Option<Self> {
         error.fact().copied()
     }
@@ -68,7 +68,7 @@ impl fmt::Display for SqlState {
     }
 }
 
-/// By what an error is recognised.
+/// How an error is recognised.
 #[derive(Clone, Copy)]
 pub(super) enum Sign {
     /// One of these states, in whatever language the server speaks. Where only the text is known: all of these.
@@ -90,17 +90,17 @@ impl Sign {
     }
 }
 
-/// A connection that broke, as libpq says it: psql repeats it where it says nothing else.
+/// libpq's texts for a lost connection, which psql repeats if there is no other message.
 pub(super) const CLOSED: &str = "server closed the connection";
 
-/// Which failures of a server, or of the way to it, pass by themselves. The first row that fits counts.
+/// Temporary failures of a server or of the connection. The first matching row counts.
 const PASSING: [(Sign, Passing); 21] = {
     use Sign::{Both, State, Text};
     [
         (State(&[SqlState::TOO_MANY_CONNECTIONS], &["too many clients"]), Passing::Connections),
         (State(&[SqlState::TOO_MANY_CONNECTIONS], &["too many connections"]), Passing::Connections),
         (State(&[SqlState::TOO_MANY_CONNECTIONS], &["remaining connection slots"]), Passing::Connections),
-        // PgBouncer's word for it
+        // PgBouncer's text
         (Text(&["no more connections allowed"]), Passing::Connections),
         (State(&[SqlState::SERIALIZATION_FAILURE], &["conflict with recovery"]), Passing::Busy),
         (State(&[SqlState::DEADLOCK], &["deadlock detected"]), Passing::Busy),
@@ -126,7 +126,7 @@ const PASSING: [(Sign, Passing); 21] = {
     ]
 };
 
-/// Whether what a server, libpq or a tool said passes by itself; `state` is that of the server, if it is known.
+/// Whether an error is temporary; `state` is the server's SQLSTATE, if known.
 pub(super) fn passing(state: Option<SqlState>, said: &str) -> Option<Passing> {
     PASSING.iter().find(|(sign, _)| sign.fits(state, said)).map(|(_, passing)| *passing)
 }

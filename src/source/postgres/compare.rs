@@ -1,4 +1,4 @@
-//! Comparing what PostgreSQL has besides rows: as it was backed up, and as it was restored.
+//! Comparing everything except rows: as it was backed up, and as it was restored.
 
 use std::{collections::BTreeMap, fmt::Debug};
 
@@ -8,7 +8,7 @@ use crate::{
     stream::digest::Digest128,
 };
 
-/// A definition by its kind, name space and name, with the digests of all that have this name.
+/// Definitions by kind, schema and name, with the digests of all that have this name.
 pub(crate) type Definitions = BTreeMap<(String, String, String), Vec<Digest128>>;
 
 /// Definitions of a PostgreSQL database by name.
@@ -22,7 +22,7 @@ pub(crate) fn definitions<'o>(objects: impl Iterator<Item = &'o SchemaObject>) -
     all
 }
 
-/// What is missing or too many, and the names of what is defined otherwise.
+/// Missing and extra definitions, and the names of those that differ.
 pub(crate) fn compare_definitions(
     stored: &Definitions,
     restored: &Definitions,
@@ -48,7 +48,7 @@ pub(crate) fn compare_definitions(
     (differences, other)
 }
 
-/// What PostgreSQL has besides rows and definitions. Notes are what may differ.
+/// Everything except rows and definitions. Permitted differences become notes.
 pub(crate) fn details(stored: &Detail, restored: &Detail, notes: &mut Vec<String>) -> Vec<String> {
     let mut differences = Vec::new();
     let sequences = |detail: &Detail| {

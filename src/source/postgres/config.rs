@@ -8,7 +8,7 @@ use crate::{
 /// A PostgreSQL server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PostgresConfig {
-    /// How to reach it and what to take from it.
+    /// The connection, and the selection of databases.
     pub server: ServerConfig,
     /// Database to connect to for discovery.
     pub maintenance_db: String,
@@ -18,17 +18,17 @@ pub struct PostgresConfig {
     pub role_passwords: RolePasswords,
 }
 
-/// What to do about the password hashes of roles.
+/// How to treat the password hashes of roles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RolePasswords {
-    /// Take them if the backup role may read them.
+    /// Include them if the backup role may read them.
     Auto,
-    /// Never take them.
+    /// Never include them.
     Never,
 }
 
 impl PostgresConfig {
-    /// What is configured of a source, if it is of this kind.
+    /// The configuration of a source, if it is of this kind.
     pub(crate) fn of<'a>(config: &'a (dyn crate::source::KindConfig + 'static)) -> Option<&'a Self> {
         (config as &dyn std::any::Any).downcast_ref()
     }
@@ -36,8 +36,12 @@ impl PostgresConfig {
 
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<PostgresConfig> {
-    let defaults =
-        Defaults { socket: "/run/postgresql", path: "the folder of a socket", port: 5432, account: "a role" };
+    let defaults = Defaults {
+        socket: "/run/postgresql",
+        path: "the directory of a socket",
+        port: 5432,
+        account: "a role",
+    };
     let server = server::read(reader, &defaults);
     let maintenance_db = reader.string("maintenance_db").unwrap_or_else(|| "postgres".into());
     let role_passwords = [("auto", RolePasswords::Auto), ("never", RolePasswords::Never)];

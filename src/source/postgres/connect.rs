@@ -1,5 +1,5 @@
-//! How to reach a server: the environment and connection strings for every libpq tool, with the password in a file only
-//! this user can read.
+//! Connection settings of a server: the environment and connection strings for every libpq tool, with the password in a file of
+//! mode 0600.
 
 use std::{
     fmt,
@@ -15,15 +15,15 @@ use crate::{
     stream::{child::Command, private::PrivateDir},
 };
 
-/// A network that swallows packets is noticed after about two minutes instead of two hours.
+/// Keepalives: a dead network connection is detected after about two minutes instead of two hours.
 const KEEPALIVES: &str = "keepalives=1 keepalives_idle=60 keepalives_interval=10 keepalives_count=6";
 
-/// How to reach a server. What is `None` is left to libpq.
+/// Connection settings of a server. `None` leaves a setting to libpq's default.
 #[derive(Clone, Default)]
 pub struct ConnectParams {
-    /// A host name, an address or the folder of a Unix socket.
+    /// A host name, an address or the directory of a Unix socket.
     pub host: String,
-    /// The port; 0 stands for 5432.
+    /// The port; 0 means 5432.
     pub port: u16,
     /// The role to log in as.
     pub user: Option<String>,
@@ -59,7 +59,7 @@ impl ConnectParams {
         if self.port == 0 { 5432 } else { self.port }
     }
 
-    /// The server for messages: `host:port`, or the folder of the socket.
+    /// The server for messages: `host:port`, or the directory of the socket.
     pub fn server(&self) -> String {
         if self.host.starts_with(['/', '@']) {
             format!("{}/.s.PGSQL.{}", self.host, self.port())
@@ -105,8 +105,8 @@ impl ConnectParams {
 
     /// `sslrootcert` and `sslmode` for libpq.
     ///
-    /// `system` means the same for every client: libpq knows the word since 16 and then insists on `verify-full`; a
-    /// libpq may be built with certificates elsewhere than the system's, so the bundle is named where there is one.
+    /// `system` has the same meaning for every client version: libpq supports it since 16, and then requires `verify-full`. As
+    /// libpq may be built with other default certificates, the system's bundle is named explicitly if it exists.
     fn trust(&self, client_major: u32, bundle: Option<&Path>) -> Result<(Option<String>, Option<String>)> {
         if self.sslrootcert.as_deref() != Some("system") {
             return Ok((self.sslrootcert.clone(), self.sslmode.clone()));
@@ -117,7 +117,7 @@ impl ConnectParams {
                 return Err(Error::usage(format!(
                     "sslrootcert = \"system\" does not go with sslmode = \"{mode}\""
                 ))
-                .hint("use sslmode = \"verify-full\": any public authority could vouch for another host"));
+                .hint("use sslmode = \"verify-full\": otherwise a certificate of any public authority for any host would be accepted"));
             }
         }
         let file = match bundle.and_then(Path::to_str) {
@@ -129,7 +129,7 @@ impl ConnectParams {
     }
 }
 
-/// Everything libpq tools need to reach a server. The pass file lives as long as this or any command made from it.
+/// Everything that libpq tools need to connect to a server. The pass file lives as long as this or any command made from it.
 #[derive(Clone)]
 pub struct Connection {
     env: Vec<(&'static str, String)>,
@@ -148,7 +148,7 @@ impl Connection {
         }
     }
 
-    /// For sessions that read rows: with the settings that the text of rows depends on.
+    /// For sessions that read rows: with the settings that affect the text of rows.
     #[must_use]
     pub(super) fn for_reading(mut self) -> Self {
         let options = self.options(settings::OPTIONS);
@@ -166,7 +166,7 @@ impl Connection {
         }
     }
 
-    /// The value for `--dbname` that opens exactly this database, whatever characters its name has.
+    /// The value for `--dbname` that selects exactly this database, whatever characters its name has.
     pub fn conninfo(&self, database: &str) -> Result<String> {
         if database.is_empty() || database.contains('\0') {
             return Err(Error::usage(format!("{database:?} is not the name of a database")));
@@ -190,7 +190,7 @@ fn conninfo_value(value: &str) -> String {
     format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// The one line of a pass file that fits any server.
+/// The only line of a pass file, which matches any server.
 fn pass_line(password: &str) -> Result<Secret> {
     if password.contains(['\n', '\r', '\0']) {
         return Err(Error::usage("the password contains a line break or a NUL character")

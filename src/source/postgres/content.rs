@@ -1,13 +1,13 @@
-//! What of its users a database holds: a restore must not mix with it, and a backup must not pass it over.
+//! User data in a database: a restore must not mix with it, and a backup must not skip it.
 
 use serde::Deserialize;
 
 use super::psql::Psql;
 use crate::error::Result;
 
-/// The first few things in a database that are its users'. Extensions that a new database has from its template, or that an
-/// administrator made in it, do not count, nor does what belongs to one: itself, or as a part of something (`i`) such as
-/// the row type of a table. Sequences of columns, indexes and the like stand for nothing of their own.
+/// The first few user objects of a database. Extensions from the template, or that an administrator created, do not count,
+/// nor do their members, directly or as internal dependents (`i`) such as the row type of a table. Sequences of columns,
+/// indexes and the like do not count on their own.
 const CONTENT: &str = "SELECT what FROM ( \
       SELECT CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
                 WHEN 'f' THEN 'foreign table' ELSE 'table' END \
@@ -31,7 +31,7 @@ const CONTENT: &str = "SELECT what FROM ( \
              OR (d.deptype = 'a' AND d.classid = 'pg_class'::regclass AND d.refclassid = d.classid AND d.refobjsubid <> 0))) \
     ORDER BY what LIMIT 5";
 
-/// Tables of extensions whose rows are the users', such as the jobs of pg_cron; and which rows.
+/// Tables of extensions with user rows, such as the jobs of pg_cron, and the condition for these rows.
 const OF_EXTENSIONS: &str = "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, x.condition \
     FROM pg_catalog.pg_extension e CROSS JOIN LATERAL unnest(e.extconfig, e.extcondition) AS x(oid, condition) \
     JOIN pg_catalog.pg_class c ON c.oid = x.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -42,7 +42,7 @@ struct There {
     there: bool,
 }
 
-/// What there is in the database of this session, the first few of it.
+/// The first few user objects in the database of this session.
 pub(super) fn found(session: &mut Psql) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Content {
@@ -51,7 +51,7 @@ pub(super) fn found(session: &mut Psql) -> Result<Vec<String>> {
     Ok(session.query::<Content>(CONTENT)?.into_iter().map(|content| content.what).collect())
 }
 
-/// Whether there is something in the database of this session, rows in marked tables of extensions included.
+/// Whether the database of this session contains user data, including rows in marked tables of extensions.
 pub(super) fn is_there(session: &mut Psql) -> Result<bool> {
     #[derive(Deserialize)]
     struct Marked {
@@ -66,7 +66,7 @@ pub(super) fn is_there(session: &mut Psql) -> Result<bool> {
         match session.query_one::<There>(&query) {
             Ok(rows) if !rows.there => {}
             Ok(_) => return Ok(true),
-            // What may not be looked at may hold something: its backup says so.
+            // An unreadable table may contain data: the backup reports the missing privilege.
             Err(_) if session.is_alive() => return Ok(true),
             Err(error) => return Err(error),
         }

@@ -1,4 +1,4 @@
-//! What a manifest says of a PostgreSQL item beyond what all kinds of sources have.
+//! The part of a manifest that is specific to PostgreSQL.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Detail {
     /// Installed extensions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extensions: Vec<Extension>,
-    /// Sequences and where they stand.
+    /// Sequences and their values.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sequences: Vec<Sequence>,
     /// Large objects.
@@ -35,7 +35,7 @@ pub struct Detail {
     /// Roles, in `@globals`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Role>,
-    /// The role that `initdb` made, in `@globals`: memberships may say that it granted them.
+    /// The role that `initdb` created, in `@globals`: memberships may name it as grantor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_role: Option<String>,
     /// Are the roles' passwords in `@globals`?
@@ -47,7 +47,7 @@ pub struct Detail {
     /// Partitioned tables, and tables from which others inherit, with their partitions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitioned: Vec<Partitioned>,
-    /// Settings of the server that a server needs on which this is to be restored.
+    /// Settings of the server that the target of a restore needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_settings: Vec<ServerSetting>,
 }
@@ -77,8 +77,8 @@ impl manifest::Detail for Detail {
     }
 }
 
-/// The tables of a dump whose rows are digested without regard to the order of their columns, because they are loaded by way
-/// of a table that lists them otherwise.
+/// The tables of a dump whose rows are digested independently of the column order, because they are loaded through a table
+/// with another column order.
 pub(super) fn by_column(toc: &[TocEntry]) -> Vec<TableName> {
     let routes = routes(toc).into_iter().filter(|routed| routed.by_column);
     routes.map(|routed| TableName { schema: routed.schema, name: routed.name }).collect()
@@ -89,12 +89,12 @@ pub(super) fn by_column(toc: &[TocEntry]) -> Vec<TableName> {
 pub struct ServerSetting {
     /// Name of the parameter.
     pub name: String,
-    /// Its value, of the few whose values are recorded: others may be secret.
+    /// Its value, for the few parameters whose values are recorded: others may be secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<String>,
 }
 
-/// What is needed to create a database like the original.
+/// The properties needed to create a database like the original.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Database {
     /// Owner.
@@ -116,7 +116,7 @@ pub struct Database {
     pub icu_rules: Option<String>,
     /// Limit of connections; -1 for none.
     pub connection_limit: i64,
-    /// The tablespace in which it lies unless its objects name another; absent in older manifests.
+    /// The default tablespace of its objects; absent in older manifests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tablespace: Option<String>,
     /// Comment.
@@ -148,7 +148,7 @@ pub struct Setting {
 /// A privilege on a database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
-    /// Who has it; absent for everybody.
+    /// The grantee; absent for PUBLIC.
     #[serde(default)]
     pub grantee: Option<String>,
     /// `CONNECT`, `CREATE` or `TEMPORARY`.
@@ -166,7 +166,7 @@ pub struct Extension {
     pub version: String,
 }
 
-/// A sequence and where it stands.
+/// A sequence and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequence {
     /// Schema.
@@ -193,7 +193,7 @@ pub struct LargeObjectCount {
 /// A definition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SchemaObject {
-    /// What it is, in `pg_dump`'s words: `TABLE`, `INDEX`, `ACL`, …
+    /// Its kind as `pg_dump` names it: `TABLE`, `INDEX`, `ACL`, …
     #[serde(rename = "type")]
     pub kind: String,
     /// Schema.
@@ -201,7 +201,7 @@ pub struct SchemaObject {
     pub schema: String,
     /// Name.
     pub name: String,
-    /// Digest of the definition, owner and place.
+    /// Digest of definition, owner and tablespace.
     pub digest: Digest128,
 }
 
@@ -222,17 +222,17 @@ pub struct Role {
     pub inherit: bool,
     /// May replicate.
     pub replication: bool,
-    /// Is not subject to row-level security.
+    /// Bypasses row-level security.
     pub bypass_rls: bool,
     /// Roles it is a member of.
     #[serde(default)]
     pub member_of: Vec<String>,
-    /// The same with what each membership allows; absent in older manifests.
+    /// The same with the options of each membership; absent in older manifests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub memberships: Vec<Membership>,
 }
 
-/// That a role is a member of another one, and what that allows.
+/// The membership of a role in another one, with its options.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
     /// The role it is a member of.

@@ -1,4 +1,4 @@
-//! What databases a server has.
+//! Discovering the databases of a server.
 
 use serde::Deserialize;
 
@@ -20,14 +20,14 @@ const MAINTENANCE: &str = "postgres";
 /// Templates that every server has.
 const BUILT_IN_TEMPLATES: [&str; 2] = ["template0", "template1"];
 
-/// What has to be known of a server before it can be dumped.
+/// Properties of a server that a dump depends on.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Server {
-    /// Version as the server tells it.
+    /// The version that the server reports.
     pub(super) version: String,
     /// 150004 for 15.4.
     pub(super) version_num: u32,
-    /// A hot standby: it knows no serializable snapshots.
+    /// Whether it is a hot standby, which has no serializable snapshots.
     pub(super) standby: bool,
     /// May this account read the roles' passwords?
     pub(super) reads_passwords: bool,
@@ -55,7 +55,7 @@ struct Row {
     template: bool,
     connections: bool,
     may_connect: bool,
-    /// Left behind by a DROP DATABASE that was interrupted; servers since the releases of August 2023 mark it so.
+    /// Left behind by an interrupted DROP DATABASE, as servers since the releases of August 2023 mark it.
     half_dropped: bool,
     bytes: Option<u64>,
 }
@@ -73,14 +73,14 @@ pub(super) fn has(session: &mut Psql, name: &str) -> Result<bool> {
     Ok(there.there)
 }
 
-/// All databases, sorted into those to back up and those excluded by a rule. `look` opens a session in a database, to see
-/// whether one that is usually empty holds something.
+/// All databases, split into those to back up and those excluded by a rule. `look` opens a session in a database, to check
+/// whether one that is usually empty contains data.
 pub(super) fn databases(
     session: &mut Psql,
     config: &PostgresConfig,
     look: &dyn Fn(&str) -> Result<Psql>,
 ) -> Result<Discovery> {
-    // The size of a database that we may not connect to must not be asked for: that is an error.
+    // Querying the size of a database without the privilege to connect is an error.
     let rows: Vec<Row> = session.query(
         "SELECT datname AS name, datistemplate AS template, datallowconn AS connections, \
                 has_database_privilege(oid, 'CONNECT') AS may_connect, datconnlimit = -2 AS half_dropped, \
@@ -129,13 +129,13 @@ fn problem(row: &Row) -> Option<Problem> {
     })
 }
 
-/// Whether a database is one that every server has, or its provider's.
+/// Whether a database exists on every server, or belongs to the provider.
 fn is_builtin(row: &Row) -> bool {
     SYSTEM.contains(&row.name.as_str()) || BUILT_IN_TEMPLATES.contains(&row.name.as_str())
 }
 
-/// The rule that excludes a database. One that the configuration names is excluded by none but its own `exclude`; one that
-/// is usually empty is backed up if somebody keeps something in it.
+/// The rule that excludes a database. A database that the configuration names can only be excluded by `exclude`; one that is
+/// usually empty is backed up if it contains user data.
 fn rule(
     row: &Row,
     config: &PostgresConfig,
@@ -171,7 +171,7 @@ fn rule(
         return Ok(Some(usual.to_owned()));
     }
     if !row.may_connect {
-        return Ok(Some(format!("{usual}, and this account may not look whether it holds anything")));
+        return Ok(Some(format!("{usual}, and this account may not check whether it contains data")));
     }
     let there = if row.name == config.maintenance_db {
         content::is_there(session)
@@ -181,8 +181,8 @@ fn rule(
     Ok(match there {
         Ok(true) => None,
         Ok(false) => Some(format!("{usual}, and it is empty")),
-        // Then it is tried, and what is wrong is said for it alone.
+        // Then the backup is tried, and the error is reported for this database alone.
         Err(error) if error.passing().is_some() => None,
-        Err(_) => Some(format!("{usual}, and it cannot be looked into to see whether it holds anything")),
+        Err(_) => Some(format!("{usual}, and the check whether it contains data failed")),
     })
 }

@@ -1,4 +1,4 @@
-//! Dumping one database: a transaction of ours exports its snapshot, `pg_dump` and our own questions see the same data.
+//! Dumping one database: a transaction exports its snapshot, so that `pg_dump` and the program's own queries see the same data.
 
 use std::io::{self, Read};
 
@@ -26,11 +26,11 @@ use crate::{
     },
 };
 
-/// So many of the first bytes are looked at before the rest is streamed.
+/// Number of bytes that are inspected before the rest is streamed.
 const FIRST_BYTES: usize = 64 * 1024;
 
-/// Encodings in which every byte is a character that UTF-8 has too: nothing is lost when the dump is in UTF-8, and names
-/// in it can be read. The text of other encodings is dumped as it is, for it may hold what cannot be converted.
+/// Encodings that convert to UTF-8 without loss: such databases are dumped in UTF-8, so that names are readable. Text in other
+/// encodings is dumped unconverted, because it may contain invalid characters.
 const CONVERTIBLE: [&str; 14] = [
     "LATIN1",
     "LATIN2",
@@ -63,7 +63,7 @@ pub(super) fn dump(
     let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
     let mut session = Psql::connect(client, &connection, database, cancel)?;
-    // Before there is a snapshot: what changes between the snapshot and pg_dump's locks may be missing.
+    // Before the snapshot is taken: changes between the snapshot and pg_dump's locks could be missed.
     let basics = settings::basics(&mut session)?;
     settings::require_settings(&mut session, &basics)?;
     let server_settings = source.settings(&mut session)?;
@@ -75,7 +75,7 @@ pub(super) fn dump(
     let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
         dumping.begin(session, moment)
     })?;
-    // A connection less while the rows are read.
+    // One connection less while the rows are read.
     drop(session);
     let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
@@ -122,7 +122,7 @@ struct Dumping<'a> {
     connection: &'a Connection,
     database: &'a str,
     basics: Basics,
-    /// Rows are loaded through the root of their table, as they may belong to another partition on another server.
+    /// Rows are loaded through the root table, because they may belong to another partition on another server.
     via_root: bool,
     cancel: &'a Cancel,
 }
@@ -135,7 +135,7 @@ struct Described {
     large_objects: u64,
 }
 
-/// A dump of which the first bytes have arrived.
+/// A running dump whose first bytes have arrived.
 struct Begun {
     described: Database,
     extensions: Vec<Extension>,
@@ -145,12 +145,12 @@ struct Begun {
 }
 
 impl Dumping<'_> {
-    /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes when it holds its locks.
+    /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes once it holds its locks.
     fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
         let Described { database: described, large_objects } =
             session.query_one(&database_query(self.server))?;
         let mut output = self.command(moment, &described)?.spawn_output()?;
-        // Asked while pg_dump reads the catalogs.
+        // Queried while pg_dump reads the catalogs.
         let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
         let inventory = Inventory::ask(session, self.server, &self.basics, large_objects)?;
         let before = moment::seen(session)?;
@@ -161,8 +161,8 @@ impl Dumping<'_> {
                 read => break read.map_err(|error| hints::explain(into_error(error))),
             }
         };
-        // It has imported the snapshot, and shows the present from now on. What was replaced meanwhile may also be why it
-        // failed.
+        // pg_dump has imported the snapshot; from now on the session sees the current state. A replaced table may also be why
+        // pg_dump failed.
         let replaced = session
             .execute("COMMIT")
             .and_then(|()| moment::seen(session))
@@ -182,7 +182,7 @@ impl Dumping<'_> {
     }
 
     fn command(&self, moment: &Moment, described: &Database) -> Result<Command> {
-        // Whoever waits for a lock that our session holds stands before pg_dump, which would wait for ever.
+        // Sessions that wait for a lock of ours are queued before pg_dump, which would wait forever.
         let lock_wait = if moment.locked { moment::LOCKED_DUMP_WAIT } else { self.source.idle_timeout };
         let mut command = self
             .connection
@@ -205,8 +205,8 @@ impl Dumping<'_> {
     }
 }
 
-/// Refuses a dump that no server could load. Some builds of the server keep notes of their own in an option of every
-/// column; only their own `pg_dump` knows to leave it out.
+/// Refuses a dump that no server could load. Some builds of the server store internal data in an option of every column,
+/// which only their own `pg_dump` leaves out.
 fn require_loadable(summary: &ArchiveSummary, client: &Client, server: &Server) -> Result<()> {
     const INTERNAL: &str = "SET (pg_attver=";
     if client.major == server.major || !summary.toc.iter().any(|entry| entry.defn.contains(INTERNAL)) {
@@ -254,7 +254,7 @@ fn database_query(server: &Server) -> String {
     )
 }
 
-/// Writes what the archive held into the manifest.
+/// Describes the archive in the manifest.
 fn describe(
     manifest: &mut Manifest,
     summary: ArchiveSummary,

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Asks for the roles. Memberships have options of their own since version 16.
+/// The query for the roles. Memberships have options since version 16.
 fn roles_query(server: &Server) -> String {
     let options =
         if server.major >= 16 { "m.inherit_option, 'set', m.set_option" } else { "NULL, 'set', NULL" };
@@ -30,12 +30,12 @@ fn roles_query(server: &Server) -> String {
     )
 }
 
-/// The script of a server's roles is not longer.
+/// Maximum length of the script of a server's roles.
 const LONGEST: usize = 1 << 30;
-/// How often the roles are read if they change meanwhile.
+/// Maximum number of attempts if the roles change while they are read.
 const TRIES: u32 = 5;
 
-/// The role that `initdb` made has this number in every cluster.
+/// The OID of the role that `initdb` creates, in every cluster.
 const FIRST_ROLE: &str = "SELECT rolname AS name FROM pg_catalog.pg_roles WHERE oid = 10";
 
 #[derive(serde::Deserialize)]
@@ -78,8 +78,8 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
     let count = script.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"CREATE ROLE ")).count();
     let stored = sink.store(GLOBALS_SQL, &mut script.as_slice())?;
     if count == 0 {
-        return Err(Error::failed("pg_dumpall gave no roles at all").hint(
-            "every server has roles: check what `pg_dumpall --globals-only` prints for the backup role",
+        return Err(Error::failed("pg_dumpall wrote no roles").hint(
+            "every server has roles: check the output of `pg_dumpall --globals-only` for the backup role",
         ));
     }
     manifest.ended = jiff::Zoned::now();
@@ -100,8 +100,8 @@ pub(super) fn dump(source: &Postgres, server: &Server, sink: &dyn Sink, cancel: 
 
 /// The script, and the roles that are in it.
 ///
-/// `pg_dumpall` asks for roles and for memberships one after the other: a role that is made meanwhile would be granted and
-/// never created. So the script counts only if the roles are the same before and after.
+/// `pg_dumpall` queries roles and memberships one after the other: a role created in between would be granted but not
+/// created. So the script is accepted only if the roles are the same before and after.
 fn read(
     session: &mut Psql,
     query: &str,
@@ -118,7 +118,7 @@ fn read(
         before = after;
     }
     notes.push(format!(
-        "the roles changed each of the {TRIES} times they were read: one of them may be granted and not created"
+        "the roles changed during each of {TRIES} attempts to read them: the script may grant a role that it does not create"
     ));
     let script = run_capture(command()?, LONGEST).map_err(hints::explain)?;
     Ok((script, session.query(query)?))

@@ -1,4 +1,4 @@
-//! What to do about the messages of libpq, its tools and the server.
+//! Hints for the error messages of libpq, its tools and the server.
 
 use super::code::{
     self,
@@ -7,14 +7,13 @@ use super::code::{
 };
 use crate::{error::Error, stream::process::ToolMessages};
 
-/// What to do about an error. The first row that fits counts.
+/// Hints for errors. The first matching row counts.
 ///
-/// A server with another language configured writes other texts: where only those are known there is no hint, and the
-/// message stands alone.
+/// A server configured for another language writes other texts: errors that are recognised by text alone then have no hint.
 const HINTS: [(Sign, &str); 35] = [
     (
         Text(&["password authentication failed"]),
-        "the password is wrong or the role does not exist (the server does not tell which): check `user` and \
+        "the password is wrong or the role does not exist (the server does not say which): check `user` and \
          `password_file`",
     ),
     (Text(&["no password supplied"]), "the server asks for a password: set `password_file`"),
@@ -33,7 +32,7 @@ const HINTS: [(Sign, &str); 35] = [
     (Text(&["FATAL", "role \"", "does not exist"]), "check `user`, or create the role on the server"),
     (
         Text(&["FATAL", "database \"", "does not exist"]),
-        "the database was dropped or renamed meanwhile, or `databases` names a wrong one",
+        "the database was dropped or renamed meanwhile, or `databases` has a wrong name",
     ),
     (Text(&["could not translate host name"]), "check `host`, and the name resolution of this machine"),
     (
@@ -42,7 +41,7 @@ const HINTS: [(Sign, &str); 35] = [
     ),
     (
         Text(&["No such file or directory", "socket"]),
-        "`host` must be the folder of the server's socket, and the server must run",
+        "`host` must be the directory of the server's socket, and the server must be running",
     ),
     (
         Text(&["Permission denied", "socket"]),
@@ -94,8 +93,8 @@ const HINTS: [(Sign, &str); 35] = [
     ),
     (
         Both(&[SqlState::SERIALIZATION_FAILURE], &["conflict with recovery"]),
-        "the standby ended the query so that replication could go on: set `hot_standby_feedback = on` there or raise \
-         `max_standby_streaming_delay`, or back the primary up",
+        "the standby cancelled the query so that replication could continue: set `hot_standby_feedback = on` there or raise \
+         `max_standby_streaming_delay`, or back up the primary",
     ),
     (
         State(&[SqlState::DEADLOCK], &["deadlock detected"]),
@@ -103,7 +102,7 @@ const HINTS: [(Sign, &str); 35] = [
     ),
     (
         Text(&["terminating connection"]),
-        "the server was stopped or restarted, or somebody ended the session: see its log",
+        "the server was stopped or restarted, or an administrator ended the session: see the server's log",
     ),
     (
         Text(&["remaining connection slots"]),
@@ -116,7 +115,7 @@ const HINTS: [(Sign, &str); 35] = [
     (Text(&["server version mismatch"]), "install client tools of the server's version"),
     (
         Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["permission denied for large object"]),
-        "large objects can be read by their owner or a superuser, or by everybody where the server sets \
+        "large objects can be read by their owner or a superuser, or by every role if the server sets \
          `lo_compat_privileges`",
     ),
     (
@@ -125,13 +124,13 @@ const HINTS: [(Sign, &str); 35] = [
     ),
     (
         Both(&[SqlState::INSUFFICIENT_PRIVILEGE], &["permission denied"]),
-        "grant the backup role what it may not read: `GRANT pg_read_all_data TO …` (PostgreSQL 14 or newer), and \
+        "grant the backup role the missing privileges: `GRANT pg_read_all_data TO …` (PostgreSQL 14 or newer), and \
          CONNECT on the database",
     ),
 ];
 
-/// What to do if a server takes no changes.
-pub const READ_ONLY: &str = "restore into a server that takes changes: this one is a standby (restore into its primary), or \
+/// The hint for a server that accepts no changes.
+pub const READ_ONLY: &str = "restore into a server that accepts changes: this one is a standby (restore into its primary), or \
      `default_transaction_read_only` is on for it, the database or the account (managed servers do that when their disk is \
      nearly full)";
 
@@ -139,8 +138,8 @@ fn hint(state: Option<SqlState>, said: &str) -> Option<&'static str> {
     HINTS.iter().find(|(sign, _)| sign.fits(state, said)).map(|(_, hint)| *hint)
 }
 
-/// Adds what is known of what libpq, a client tool or the server said: its state, whether it passes, and a hint unless the
-/// error has one.
+/// Adds to an error what is known about the message of libpq, a client tool or the server: its SQLSTATE, whether it is
+/// temporary, and a hint unless the error has one.
 #[must_use]
 pub(super) fn with_hint(error: Error, state: Option<SqlState>, said: &str) -> Error {
     let error = match state {
@@ -186,7 +185,7 @@ mod tests {
         let refused = || Error::failed("x").with(ToolMessages::new("Connection refused"));
         assert_eq!(explain(refused().hint("first")).hint_text(), Some("first"));
         assert!(explain(refused()).hint_text().is_some_and(|hint| hint.contains("nothing listens")));
-        // The storage of the repository refused: that is no message of a tool.
+        // A message of the repository's storage, not of a tool.
         let storage = explain(Error::repository("Connection refused"));
         assert!(storage.hint_text().is_none() && storage.passing().is_none());
     }

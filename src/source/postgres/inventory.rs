@@ -1,5 +1,5 @@
-//! What a database holds as its snapshot shows it, to be held against what `pg_dump` wrote: an exit status of 0 is no proof
-//! that everything is there.
+//! The objects of a database as its snapshot shows them, to be compared with the output of `pg_dump`: an exit status of 0 does
+//! not prove that the dump is complete.
 
 use std::collections::HashSet;
 
@@ -16,37 +16,37 @@ use crate::{
     source::manifest::{Partitioned, TableName},
 };
 
-/// So many missing objects are named.
+/// At most this many missing objects are named.
 const NAMED: usize = 5;
 
-/// What a dump must hold, and what it cannot.
+/// The objects that a dump must contain, and those that it cannot contain.
 pub(super) struct Inventory {
     objects: Vec<Listed>,
     large_objects: u64,
-    /// What is there and not in the dump, in sentences.
+    /// Objects that exist but are not in the dump, in sentences.
     pub(super) left_out: Vec<String>,
     /// Partitioned tables with their partitions.
     pub(super) partitioned: Vec<Partitioned>,
 }
 
-/// An object with a table of its own kind of catalog and its number there, as tables of contents have them.
+/// An object with its catalog and its OID there, as in the table of contents.
 #[derive(Debug, Deserialize)]
 struct Listed {
     catalog: u32,
     oid: u32,
     what: String,
     name: String,
-    /// Must there be rows?
+    /// Must the dump contain rows of it?
     data: bool,
-    /// Is its schema one that `pg_dump` leaves out?
+    /// Does `pg_dump` leave out its schema?
     reserved: bool,
-    /// The table of whose identity column a sequence is a part.
+    /// The table, if this is the sequence of an identity column.
     part_of: Option<u32>,
 }
 
-/// Tables, sequences and the like with what `pg_dump` finds them by, and functions. Objects of extensions come with the
-/// extension. Functions that belong to a type come with the type. On a standby the rows of unlogged tables are not there.
-/// Schemas with reserved names are taken for the system's by `pg_dump`.
+/// Tables, sequences and the like, and functions. Objects of extensions are created with the extension, functions that belong
+/// to a type with the type. On a standby unlogged tables have no rows. `pg_dump` treats schemas with reserved names as part
+/// of the system.
 const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' \
             WHEN 'f' THEN 'foreign table' ELSE 'table' END AS what, \
@@ -67,9 +67,9 @@ const OBJECTS: &str = "SELECT 1259 AS catalog, c.oid::bigint AS oid, \
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass \
             AND d.objid = p.oid AND d.deptype IN ('e', 'i'))";
 
-/// Tables with partitions, each at the top of its tree, and their partitions below; a table without any stands alone. Tables that
-/// inherit count only if a number in the name tells that they are parts of one, as before there were partitions; what
-/// inherits from several belongs to none.
+/// Root tables with their partitions at all levels; a partitioned table without partitions is listed alone. Inheriting tables
+/// count as partitions only if their name contains a digit, as was common before declarative partitioning; a table with
+/// several roots belongs to none.
 const PARTITIONS: &str = "WITH RECURSIVE tree(root, oid) AS ( \
         SELECT c.oid, c.oid FROM pg_catalog.pg_class c \
         WHERE (c.relkind = 'p' OR (c.relkind = 'r' AND c.relhassubclass)) AND c.oid >= 16384 \
@@ -86,8 +86,8 @@ const PARTITIONS: &str = "WITH RECURSIVE tree(root, oid) AS ( \
     WHERE r.relkind = 'p' OR c.oid IS NOT NULL \
     ORDER BY rn.nspname, r.relname, n.nspname, c.relname";
 
-/// User mappings whose options the account may not see: `pg_dump` writes them without. The rule is that of the view
-/// `pg_user_mappings`.
+/// User mappings whose options the account may not see: `pg_dump` writes the mappings without options. The rule is the one
+/// of the view `pg_user_mappings`.
 const HIDDEN_MAPPINGS: &str = "SELECT 'the options of the user mapping of ' || CASE m.umuser WHEN 0 THEN 'PUBLIC' \
         ELSE quote_ident(m.usename) END || ' for the server ' || quote_ident(m.srvname) AS what \
     FROM pg_catalog.pg_user_mappings m JOIN pg_catalog.pg_foreign_server s ON s.oid = m.srvid \
@@ -109,7 +109,8 @@ const UNLOGGED: &str = "SELECT CASE c.relkind WHEN 'S' THEN 'the state of the un
     WHERE c.relpersistence = 'u' AND c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' ORDER BY 1";
 
 impl Inventory {
-    /// Asks in the session's transaction, and so by its snapshot. `large_objects` were counted by it.
+    /// Queries the objects in the session's transaction, and so in its snapshot. `large_objects` is their count in the same
+    /// snapshot.
     pub(super) fn ask(
         session: &mut Psql,
         server: &Server,
@@ -128,8 +129,8 @@ impl Inventory {
         Ok(Self { objects, large_objects, left_out, partitioned })
     }
 
-    /// Fails unless the dump is an archive, whole, and holds everything. A good archive of an unknown version passes: of
-    /// that, nothing can be said.
+    /// Fails unless the dump is a complete archive with all objects. An intact archive of an unknown version passes, because
+    /// its content cannot be checked.
     pub(super) fn require_whole(&self, summary: &ArchiveSummary, said: &str) -> Result<()> {
         require_archive(summary).map_err(|error| error.because_text(said))?;
         if summary.doubt == Some(Doubt::Unknown) {
@@ -143,14 +144,14 @@ impl Inventory {
         missing.truncate(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         Err(Error::failed(format!(
-            "pg_dump exited successfully, but the dump lacks what the server has: {}{more}",
+            "pg_dump exited successfully, but objects of the server are missing from the dump: {}{more}",
             missing.join(", ")
         ))
         .because_text(said)
         .hint("the account may lack a privilege on them; run the backup again as a superuser to compare"))
     }
 
-    /// What the snapshot shows and the dump lacks.
+    /// Objects of the snapshot that are missing from the dump.
     fn missing(&self, summary: &ArchiveSummary) -> Vec<String> {
         let there: HashSet<(u32, u32)> =
             summary.toc.iter().map(|entry| (entry.table_oid, entry.oid)).collect();
@@ -158,7 +159,7 @@ impl Inventory {
             summary.toc.iter().filter(|entry| entry.desc == "TABLE DATA").map(|entry| entry.oid).collect();
         let listed: HashSet<u32> = self.objects.iter().map(|object| object.oid).collect();
         let lacks = |object: &&Listed| {
-            // A table that is not listed comes with its extension, and with it the sequence.
+            // A table that is not listed belongs to an extension, and so does its sequence.
             let expected = object.part_of.is_none_or(|table| listed.contains(&table));
             let there = there.contains(&(object.catalog, object.oid));
             expected && (!there || (object.data && !data.contains(&object.oid)))
@@ -174,20 +175,20 @@ impl Inventory {
     }
 }
 
-/// Fails unless what was written is an archive from its first byte to its end, or one of an unknown version.
+/// Fails unless the output is one complete archive, or an archive of an unknown version.
 fn require_archive(summary: &ArchiveSummary) -> Result<()> {
-    const AGAIN: &str = "run the backup again; if it happens again, look at the server's log";
+    const AGAIN: &str = "run the backup again; if it happens again, see the server's log";
     if summary.ends_early {
-        return Err(Error::failed("pg_dump exited successfully, but its archive has no end").hint(AGAIN));
+        return Err(Error::failed("pg_dump exited successfully, but its archive is truncated").hint(AGAIN));
     }
     if summary.doubt == Some(Doubt::Damaged) {
-        return Err(Error::failed("pg_dump exited successfully, but what it wrote is damaged or no archive")
+        return Err(Error::failed("pg_dump exited successfully, but its output is damaged or not an archive")
             .because_text(summary.undigested.clone().unwrap_or_default())
-            .hint("see that `pg_dump` is PostgreSQL's own and not a script that writes something else; run the backup again"));
+            .hint("check that `pg_dump` is PostgreSQL's own program and not a wrapper that writes something else; run the backup again"));
     }
     if summary.trailing > 0 {
         return Err(Error::failed(format!(
-            "pg_dump exited successfully, but its archive has {} bytes behind its end",
+            "pg_dump exited successfully, but its archive has {} bytes after its end",
             summary.trailing
         ))
         .hint(AGAIN));
@@ -215,7 +216,7 @@ fn partitioned(session: &mut Psql) -> Result<Vec<Partitioned>> {
     Ok(all)
 }
 
-/// What the account may not read, and what a standby does not have. The cheap questions were asked before.
+/// Objects that the account may not read, or that do not exist on a standby. The cheap queries were made before.
 fn hidden(session: &mut Psql, server: &Server, basics: &Basics) -> Result<Vec<String>> {
     #[derive(Deserialize)]
     struct Left {

@@ -1,4 +1,4 @@
-//! What the program asks of the kind `postgres`.
+//! The kind `postgres` for the rest of the program.
 
 use std::{
     path::{Path, PathBuf},

@@ -1,4 +1,4 @@
-//! What a scratch server of PostgreSQL lacked when it refused something, by its SQLSTATEs and texts. They are read here alone.
+//! Deciding from SQLSTATEs and messages what a scratch server lacked when it refused a statement. No other file parses these.
 
 use crate::{
     error::{Error, Fact},
@@ -11,7 +11,7 @@ use crate::{
 const LIMIT: Lack = Lack::Other("raise the limit that the message names in `[drill.postgres] settings`");
 const LOCKS: Lack = Lack::Other("raise `max_locks_per_transaction` in `[drill.postgres] settings`");
 const SETTINGS: Lack = Lack::Other(
-    "the source has settings that the scratch server lacks: give it those in `[drill.postgres] settings`, \
+    "the source has settings that the scratch server lacks: set them in `[drill.postgres] settings`, \
      and install the libraries that they belong to on this machine",
 );
 const PACKAGE: Lack =
@@ -25,16 +25,16 @@ const BUILD: Lack = Lack::Other(
      with it, and the extension's package",
 );
 const ICU: Lack = Lack::Other("install a build of PostgreSQL with ICU");
-const STOPPED: Lack = Lack::Other("something ended the session in the scratch server: drill again");
+const STOPPED: Lack = Lack::Other("the session in the scratch server was ended: run the drill again");
 const OUTSIDE: Lack = Lack::Other(
-    "what the dump brings wants something outside of the scratch server's own folder, which is closed to it",
+    "the dump accesses something outside of the scratch server's directory, which the sandbox does not allow",
 );
 
-/// SQLSTATEs of PostgreSQL, whole or their class, that say nothing about the dump. The first that fits counts.
+/// SQLSTATEs, or classes of them, that are no evidence against the dump. The first match counts.
 ///
-/// `0A` is "not supported": extensions that are not installed and features that were left out when the server was built; a
-/// dump of a server of the same version asks for nothing else that is not supported. `53` is a lack of resources, `57` an
-/// intervention, `58` an error of the system: files of extensions and disks.
+/// `0A` is "not supported": extensions that are not installed, and features that the server was built without; a dump of a
+/// server of the same version needs nothing else that is unsupported. `53` is a lack of resources, `57` an operator
+/// intervention, `58` a system error: files of extensions and disks.
 const STATES: [Sign; 10] = [
     ("0A", BUILD),
     ("08", Lack::Process),
@@ -48,8 +48,8 @@ const STATES: [Sign; 10] = [
     ("F0", SETTINGS),
 ];
 
-/// What PostgreSQL and its extensions say where the SQLSTATE says too little: most of these come as "undefined object" or
-/// without a state. In English, which scratch servers always speak.
+/// Messages of PostgreSQL and its extensions where the SQLSTATE is not specific: most of these are "undefined object" or
+/// have no state. They are in English, the language of all scratch servers.
 const POSTGRES: [Sign; 28] = [
     ("You might need to increase \"max_locks_per_transaction\"", LOCKS),
     ("You might need to increase max_locks_per_transaction", LOCKS),
@@ -81,27 +81,26 @@ const POSTGRES: [Sign; 28] = [
     (": Operation not permitted", OUTSIDE),
 ];
 
-/// SQLSTATE of what is not defined.
+/// The SQLSTATE "undefined object".
 const UNDEFINED: &str = "42704";
 
-/// What is advised if roles are missing of which there is no snapshot.
-const BACK_UP: &str =
-    "there is no snapshot of @globals that goes with it: set `globals = true` and back it up";
+/// The hint if roles are missing and there is no snapshot of them.
+const BACK_UP: &str = "there is no matching snapshot of @globals: set `globals = true` and back it up";
 
-/// A restore needs roles or tablespaces that the server does not have: @globals brings them.
+/// A restore needs roles or tablespaces that the server does not have; they are in @globals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LacksGlobals;
 
 impl Fact for LacksGlobals {}
 
-/// What is lacking according to what the server and its tools said.
+/// What is lacking according to the messages of the server and its tools.
 pub(super) fn said(said: &str) -> Option<Lack> {
     // An extension's name stands in between.
     let extension = || said.contains("extension \"") && said.contains("\" is not available");
     find(&POSTGRES, said).or_else(|| extension().then_some(PACKAGE))
 }
 
-/// What the server has refused, as its log has it.
+/// A refused statement, from the server's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) struct Refusal {
     /// SQLSTATE.
@@ -111,7 +110,7 @@ pub(in crate::source) struct Refusal {
 }
 
 impl Refusal {
-    /// What a line of the log says that was refused, if it does.
+    /// Parses a line of the log, if it reports a refusal.
     pub(in crate::source) fn of_line(line: &str) -> Option<Self> {
         let (head, message) =
             [" ERROR:  ", " FATAL:  ", " PANIC:  "].iter().find_map(|level| line.split_once(level))?;
@@ -119,7 +118,7 @@ impl Refusal {
         Some(Self { state: state.to_owned(), message: message.to_owned() })
     }
 
-    /// Whether a role was named that the server does not have.
+    /// Whether a role did not exist.
     fn lacks_role(&self) -> bool {
         self.state == UNDEFINED && self.message.contains("role \"")
     }
@@ -130,14 +129,14 @@ impl Refusal {
     }
 }
 
-/// The refusal that an error tells of. The last counts: a restore stops there.
+/// The refusal that caused an error. The last one counts: a restore stops there.
 fn behind<'r>(error: &Error, refused: &'r [Refusal]) -> Option<&'r Refusal> {
     let text = error.summary();
     refused.iter().rev().find(|refusal| !refusal.message.is_empty() && text.contains(&refusal.message))
 }
 
-/// Judges a failure by what the server said that it refused. `unlike` says, if it is so, in what the server is not prepared as
-/// the source was: then the statements that it refuses say nothing either.
+/// Judges a failure by the refusals in the server's log. `unlike` says in what the scratch server differs from the source,
+/// if it does: then refused statements are no evidence against the backup.
 pub(super) fn by_state(fault: Fault, refused: &[Refusal], unlike: Option<&str>) -> Fault {
     let error = match fault {
         Fault::Failed(error) => error,
@@ -151,8 +150,8 @@ pub(super) fn by_state(fault: Fault, refused: &[Refusal], unlike: Option<&str>) 
     }
 }
 
-/// Judges the failure of a database of whose server there is no snapshot of the roles: that they are missing says nothing about
-/// the database.
+/// Judges the failure of a database if there is no snapshot of its server's roles: that they are missing is no evidence
+/// against the database.
 pub(super) fn without_globals(fault: Fault, refused: &[Refusal]) -> Fault {
     match fault {
         Fault::Failed(error)
@@ -214,7 +213,7 @@ mod tests {
         assert!(matches!(without_globals(failed(told), &role), Fault::Cannot(_)));
         let preflight = Fault::Failed(Error::failed("x").with(LacksGlobals));
         assert!(matches!(without_globals(preflight, &[]), Fault::Cannot(_)));
-        // A text alone says nothing: what was backed up may hold it.
+        // A text alone is no evidence: the backed up data may contain it.
         assert!(matches!(without_globals(failed(told), &[]), Fault::Failed(_)));
         let kind = refused(UNDEFINED, "type \"mood\" does not exist");
         assert!(matches!(

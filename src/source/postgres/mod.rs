@@ -63,7 +63,7 @@ pub struct Postgres {
     params: ConnectParams,
     clients: Clients,
     server: Mutex<Option<Server>>,
-    /// The settings that a server needs on which a dump is to be restored: those of this server, asked once.
+    /// The settings of this server that the target of a restore needs, queried once.
     settings: OnceLock<Vec<ServerSetting>>,
 }
 
@@ -81,7 +81,7 @@ impl Postgres {
         })
     }
 
-    /// A server that is reached otherwise than a configured one, such as the target of a restore.
+    /// A server that is not configured as a source, such as the target of a restore.
     pub(crate) fn at(name: &str, params: ConnectParams, clients: Clients, maintenance_db: &str) -> Self {
         let config = PostgresConfig {
             server: ServerConfig::bare(Host::Tcp(params.host.clone()), params.port()),
@@ -105,13 +105,13 @@ impl Postgres {
         format!("{}/{item}", self.name)
     }
 
-    /// Opens a session with the newest client there is.
+    /// Opens a session with the newest installed client.
     fn session(&self, database: &str, cancel: &Cancel) -> Result<Psql> {
         let client = self.clients.newest()?;
         Psql::connect(client, &self.params.prepare(client.major)?, database, cancel)
     }
 
-    /// The tools for this server, and what they need to reach it.
+    /// The client tools for this server, with the connection settings.
     fn tools(&self, server: &Server) -> Result<(&Client, Connection)> {
         let client = self.clients.choose(server.major)?;
         Ok((client, self.params.prepare(client.major)?))
@@ -121,7 +121,7 @@ impl Postgres {
         self.server.lock()
     }
 
-    /// The settings that a server needs on which a dump is to be restored.
+    /// The settings that the target of a restore needs.
     fn settings(&self, session: &mut Psql) -> Result<Vec<ServerSetting>> {
         match self.settings.get() {
             Some(known) => Ok(known.clone()),
@@ -132,7 +132,7 @@ impl Postgres {
         }
     }
 
-    /// What is known of the server; it is asked unless discovery has done so.
+    /// The properties of the server, queried unless discovery has done so.
     fn server(&self, cancel: &Cancel) -> Result<Server> {
         if let Some(server) = &*self.known_server() {
             return Ok(server.clone());
@@ -157,7 +157,7 @@ impl Source for Postgres {
         let server = Server::ask(&mut session)?;
         let found =
             discover::databases(&mut session, &self.config, &|database| self.session(database, cancel))?;
-        // Said now rather than for each database: there is no client that can dump this server.
+        // Reported once rather than for each database: no client can dump this server.
         self.clients.choose(server.major)?;
         *self.known_server() = Some(server);
         Ok(found)
@@ -180,7 +180,7 @@ impl Source for Postgres {
     }
 }
 
-/// How to reach the configured server.
+/// The connection settings of the configured server.
 pub fn params(config: &PostgresConfig) -> Result<ConnectParams> {
     let text = |path: &PathBuf| {
         path.to_str()

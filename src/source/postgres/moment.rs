@@ -1,6 +1,6 @@
-//! The moment of a dump: an exported snapshot, and the certainty that what it shows is still there to be read.
+//! The moment of a dump: an exported snapshot, and a check that the tables it shows can still be read.
 //!
-//! A snapshot protects rows, not the tables that hold them. TRUNCATE, DROP with CREATE and the forms of ALTER TABLE that write
+//! A snapshot protects rows, not the tables that contain them. TRUNCATE, DROP with CREATE and the forms of ALTER TABLE that write
 //! a table anew are not MVCC-safe, and `pg_dump` reads tables and columns by their names: if a change of these commits after the
 //! snapshot was taken and before `pg_dump` holds its locks, it finds another table, or an empty one. So once it has its locks,
 //! files, names and columns of all tables as the snapshot shows them are compared with those of the present, and another
@@ -21,26 +21,26 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How long to wait for a moment at which a serializable snapshot cannot conflict with others: at first, …
+/// How long to wait for a safe serializable snapshot: at first, …
 const FIRST_WAIT: Duration = Duration::from_secs(10 * 60);
-/// … when the snapshot that was waited for was of no use, …
+/// … after a snapshot that could not be used, …
 const NEXT_WAIT: Duration = Duration::from_secs(60);
-/// … and while locks are held, for which others wait.
+/// … and while holding locks that other sessions wait for.
 const LOCKED_WAIT: Duration = Duration::from_secs(5);
 /// How long to wait for all locks together before the snapshot is taken.
 const LOCK_WAIT: Duration = Duration::from_secs(20);
-/// Time that an answer may take beyond what the server was told to allow.
+/// Time that an answer may take beyond the server's own limit.
 const GRACE: Duration = Duration::from_secs(60);
-/// So many tables are named.
+/// At most this many tables are named.
 const NAMED: usize = 5;
-/// So many tables are locked by one statement.
+/// At most this many tables are locked by one statement.
 const LOCKED_AT_ONCE: usize = 500;
-/// A table went away, a lock was not to be had in time, two waited for each other, or the time was over.
+/// A table was dropped, a lock was not available in time, a deadlock occurred, or the time limit was reached.
 const LOCK_FAILED: [SqlState; 4] =
     [SqlState::UNDEFINED_TABLE, SqlState::LOCK_NOT_AVAILABLE, SqlState::DEADLOCK, SqlState::CANCELLED];
 
-/// What `pg_dump` reads by the snapshot of the database, of which `c` is one and `n` its schema; the kinds are to be added.
-/// Tables of extensions are not dumped, but for those that the extension marks.
+/// The relations that `pg_dump` reads: `c` is the relation and `n` its schema; a condition on the kind has to be added.
+/// Tables of extensions are not dumped, except for those that the extension marks.
 const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
@@ -50,48 +50,48 @@ const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.
 /// How a snapshot is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Without any lock, waiting so long for a safe snapshot.
+    /// Without locks, waiting this long for a safe snapshot.
     Free(Duration),
-    /// With all tables locked before, against a writer that replaces them all the time.
+    /// With all tables locked first, against a writer that keeps replacing them.
     Locked,
 }
 
-/// The first tries. Locks help where a safe snapshot has to be waited for.
+/// The first attempts. Locks help if getting a safe snapshot takes time.
 const FIRST_TRIES: [Way; 5] =
     [Way::Free(FIRST_WAIT), Way::Free(NEXT_WAIT), Way::Free(NEXT_WAIT), Way::Locked, Way::Locked];
-/// So many more tries are made, each after another pause: against a writer that never rests for long, whose requests for locks
-/// stand before those of `pg_dump`, only a moment without one helps.
+/// The number of further attempts, after pauses of varying length: a busy writer's lock requests are queued before those of
+/// `pg_dump`, so only a moment without a writer helps.
 const MORE_TRIES: usize = 20;
 /// The longest of these pauses.
 const PAUSE: Duration = Duration::from_millis(700);
-/// How long `pg_dump` waits for its locks while others wait for ours.
+/// How long `pg_dump` waits for its locks while other sessions wait for ours.
 pub(super) const LOCKED_DUMP_WAIT: Duration = Duration::from_secs(5);
 
-/// A snapshot that others can use as long as the session's transaction lasts.
+/// An exported snapshot, valid until the session's transaction ends.
 pub(super) struct Moment {
     /// Its name.
     pub(super) snapshot: String,
     /// Are all tables locked by the session's transaction?
     pub(super) locked: bool,
-    /// What it shows is not earlier than this.
+    /// Its data is from this time or later.
     pub(super) started: Zoned,
     pub(super) consistency: Consistency,
-    /// What an operator should know of it.
+    /// Notes for the operator.
     pub(super) notes: Vec<String>,
 }
 
-/// What came of an attempt to use a moment.
+/// The result of an attempt.
 pub(super) enum Used<T> {
-    /// It was good.
+    /// It succeeded.
     Whole(T),
-    /// These tables were replaced before they were locked. None are named if the locks could not be had.
+    /// These tables were replaced before they were locked. Empty if the locks were not available.
     Replaced(Vec<String>),
 }
 
-/// Takes a snapshot and lets `attempt` use it, again and again while tables are replaced at the wrong moment. The attempt may
-/// end the session's transaction once nobody has to import the snapshot any more.
+/// Takes a snapshot and passes it to `attempt`, again with a new one while tables are replaced in between. The attempt may end
+/// the session's transaction once the snapshot has been imported.
 ///
-/// Of a template the session is kept short: nobody can make a database from it meanwhile.
+/// The session in a template is kept short, because no database can be created from the template meanwhile.
 pub(super) fn with_moment<T>(
     session: &mut Psql,
     server: &Server,
@@ -104,7 +104,7 @@ pub(super) fn with_moment<T>(
     let more = std::iter::repeat_n(Way::Free(LOCKED_WAIT), MORE_TRIES);
     for (number, way) in FIRST_TRIES.into_iter().chain(more).enumerate() {
         if number >= FIRST_TRIES.len() {
-            // Never in step with the writer.
+            // Uneven pauses, so as not to coincide with a periodic writer.
             let part = (number * 7 + 3) % 10 + 1;
             if cancel.wait(PAUSE * u32::try_from(part).unwrap_or(1) / 10) {
                 cancel.check()?;
@@ -130,7 +130,7 @@ pub(super) fn with_moment<T>(
     } else {
         format!("tables were replaced each time before they could be locked: {}", replaced.join(", "))
     };
-    Err(Error::failed(format!("no consistent view of the database could be had in {} tries: {what}", FIRST_TRIES.len() + MORE_TRIES))
+    Err(Error::failed(format!("no consistent snapshot of the database could be taken in {} attempts: {what}", FIRST_TRIES.len() + MORE_TRIES))
         .passes(Passing::Changed)
         .hint(
             "TRUNCATE, DROP and CREATE, or ALTER TABLE run there all the time: give the source a `schedule` at which they \
@@ -138,8 +138,8 @@ pub(super) fn with_moment<T>(
         ))
 }
 
-/// Takes a snapshot. Nothing if locks could not be had. `waited` is how long a safe snapshot was waited for in vain, if one was:
-/// it is not waited for again.
+/// Takes a snapshot; `None` if locks were not available. `waited` is set if an earlier attempt waited in vain for a safe
+/// snapshot: then it does not wait again.
 fn take(
     session: &mut Psql,
     server: &Server,
@@ -177,7 +177,7 @@ fn take(
         }
     }
     let notes = vec![format!(
-        "no serializable snapshot could be had within {} of other transactions: repeatable read was used",
+        "other transactions prevented a serializable snapshot for {}: repeatable read was used",
         crate::output::duration(waited.unwrap_or_default().as_secs_f64())
     )];
     let started = Zoned::now();
@@ -191,8 +191,8 @@ fn take(
     }))
 }
 
-/// Begins a transaction, locks if that is wanted, and exports its snapshot. Neither BEGIN nor LOCK takes the snapshot: the
-/// first query does. Nothing if a lock could not be had; the transaction is over then.
+/// Begins a transaction, locks the tables if requested, and exports its snapshot. Neither BEGIN nor LOCK takes the snapshot:
+/// the first query does. `None` if a lock was not available; the transaction has ended then.
 fn begin(session: &mut Psql, isolation: &str, way: Way, wait: Option<Duration>) -> Result<Option<String>> {
     #[derive(Deserialize)]
     struct Exported {
@@ -202,7 +202,7 @@ fn begin(session: &mut Psql, isolation: &str, way: Way, wait: Option<Duration>) 
     let limit = wait.map(|wait| format!("SET LOCAL statement_timeout = {}", wait.as_millis()));
     let begin = format!("BEGIN ISOLATION LEVEL {isolation}");
     match (&limit, way) {
-        // One answer less to wait for.
+        // Saves one round trip.
         (Some(limit), Way::Free(_)) => session.execute(&format!("{begin};\n{limit}"))?,
         _ => session.execute(&begin)?,
     }
@@ -232,12 +232,12 @@ fn tables(session: &mut Psql) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|table| table.name).collect())
 }
 
-/// Locks tables as `pg_dump` will. False if one was gone or not to be had in time.
+/// Locks tables as `pg_dump` will. `false` if a table was dropped or a lock was not available in time.
 fn lock(session: &mut Psql, tables: &[String]) -> Result<bool> {
     let end = Instant::now() + LOCK_WAIT;
     for some in tables.chunks(LOCKED_AT_ONCE) {
         let names: Vec<_> = some.iter().map(|name| format!("ONLY {name}")).collect();
-        // `lock_timeout` would count for each table anew, while others wait for those that are locked already.
+        // `lock_timeout` would apply to each table separately, while other sessions wait for the tables already locked.
         let left = end.saturating_duration_since(Instant::now()).as_millis().max(1);
         session.execute(&format!("SET LOCAL statement_timeout = {left}"))?;
         match session.execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "))) {
@@ -259,12 +259,12 @@ struct Table {
 
 const NAME: &str = "quote_ident(n.nspname) || '.' || quote_ident(c.relname)";
 
-/// A table or sequence with what `pg_dump` finds it and its rows by.
+/// A table or sequence with the properties by which `pg_dump` finds it and its rows.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Seen {
     oid: u32,
     name: String,
-    /// Where its rows lie. A sequence has none to lose.
+    /// The file of its rows. A sequence has none to lose.
     file: Option<u32>,
     columns: Option<String>,
 }
@@ -280,7 +280,7 @@ pub(super) fn seen(session: &mut Psql) -> Result<Vec<Seen>> {
     ))
 }
 
-/// The names of the first few that are no longer what they were.
+/// The names of the first few that have changed.
 pub(super) fn replaced(before: &[Seen], now: &[Seen]) -> Vec<String> {
     let now: HashMap<u32, &Seen> = now.iter().map(|seen| (seen.oid, seen)).collect();
     let changed = before.iter().filter(|seen| now.get(&seen.oid) != Some(seen));

@@ -1,4 +1,4 @@
-//! A psql process as our SQL client: our own queries get exactly the TLS and authentication of `pg_dump`.
+//! A psql process as SQL client: the program's own queries use exactly the TLS and authentication of `pg_dump`.
 //!
 //! Statements go in on stdin; `\echo` of a random word and the SQLSTATE marks the end of each answer. The session stays
 //! open between queries, so it can hold a transaction whose snapshot others use.
@@ -30,22 +30,22 @@ const CONNECT: Duration = Duration::from_secs(45);
 const CONNECT_ADDRESS: &str = "15";
 /// Longest time a query may take unless [`Psql::set_timeout`] says otherwise.
 const QUERY: Duration = Duration::from_secs(300);
-/// Time psql gets to repeat what the server said about an error.
+/// Time for psql to repeat the server's error message.
 const REPEATING: Duration = Duration::from_secs(5);
-/// Time psql gets to leave by itself, having cancelled what runs.
+/// Time for psql to exit by itself after it has cancelled a running statement.
 const LEAVING: Duration = Duration::from_secs(1);
-/// The first psql that knows `LAST_ERROR_SQLSTATE`; an older one has to end at an error for us to see it.
+/// The first psql version with `LAST_ERROR_SQLSTATE`; an older one has to exit at an error so that the error is noticed.
 const KNOWS_SQLSTATE: u32 = 11;
 
-/// Time limits off; no surprises from the role's search path; rows hidden by a policy are an error, not fewer rows. From
-/// a database that does not know its encoding, the bytes as they are: the server would refuse to send what is not UTF-8.
+/// No time limits; an empty search path; rows hidden by a policy are an error instead of missing. A database with the
+/// encoding SQL_ASCII sends its bytes unconverted: the server would refuse to send bytes that are not valid UTF-8.
 const SETTINGS: &str = "SELECT pg_catalog.set_config(s.name, v.value, false) FROM pg_catalog.pg_settings s \
      JOIN (VALUES ('statement_timeout', '0'), ('lock_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), \
      ('idle_session_timeout', '0'), ('transaction_timeout', '0'), ('search_path', ''), ('row_security', 'off'), \
      ('standard_conforming_strings', 'on'), ('client_min_messages', 'error'), ('client_encoding', \
      CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)\
      ) v(name, value) ON s.name = v.name";
-/// Lines of psql that tell nothing new.
+/// Lines of psql without new information.
 const NOISE: [&str; 6] = [
     "LINE ",
     "Try \\?",
@@ -55,7 +55,7 @@ const NOISE: [&str; 6] = [
     "before or while processing the request",
 ];
 
-/// An open session in one database. Dropping it ends the session and cancels what still runs.
+/// An open session in one database. Dropping it ends the session and cancels a running statement.
 ///
 /// The search path is empty: names of tables and functions outside `pg_catalog` need their schema.
 pub struct Psql {
@@ -65,9 +65,9 @@ pub struct Psql {
     /// The database and server for messages.
     place: String,
     timeout: Duration,
-    /// It has answered once.
+    /// Whether it has answered before.
     connected: bool,
-    /// A statement was sent and its answer not seen.
+    /// Whether a statement was sent whose answer was not read.
     busy: bool,
     /// Why the session can no longer be used.
     dead: Option<String>,
@@ -145,7 +145,7 @@ impl Psql {
             .map(|line| {
                 let text = String::from_utf8_lossy(line);
                 serde_json::from_str(&text).map_err(|error| {
-                    Error::failed(format!("the answer to a query in {} is not as expected", self.place))
+                    Error::failed(format!("the result of a query in {} is not as expected", self.place))
                         .because(&error)
                 })
             })
@@ -157,10 +157,14 @@ impl Psql {
         let mut rows = self.query(sql)?;
         match (rows.pop(), rows.len()) {
             (Some(row), 0) => Ok(row),
-            (None, _) => Err(Error::failed(format!("a query in {} gave no row instead of one", self.place))),
-            (Some(_), more) => {
-                Err(Error::failed(format!("a query in {} gave {} rows instead of one", self.place, more + 1)))
+            (None, _) => {
+                Err(Error::failed(format!("a query in {} returned no row instead of one", self.place)))
             }
+            (Some(_), more) => Err(Error::failed(format!(
+                "a query in {} returned {} rows instead of one",
+                self.place,
+                more + 1
+            ))),
         }
     }
 
@@ -267,7 +271,7 @@ impl Psql {
             .hint("look for locks in pg_stat_activity on the server")
     }
 
-    /// The session is over: why.
+    /// Closes the session, and returns the reason as an error.
     fn died(&mut self, stop: Stop) -> Error {
         let error = match stop {
             Stop::Cancelled(error) => error.context(&self.place),
@@ -309,7 +313,7 @@ impl Psql {
         if self.busy {
             self.process.interrupt();
         }
-        // At the end of its input psql leaves by itself and says goodbye to the server.
+        // At the end of its input psql closes the connection and exits.
         self.writer = None;
         let _ = self.process.wait(Some(LEAVING), &Cancel::new());
         self.process.terminate();
@@ -333,7 +337,7 @@ pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A word no answer contains.
+/// A random word that no answer contains.
 fn random_mark() -> Result<String> {
     let mut random = [0_u8; 16];
     getrandom::fill(&mut random).map_err(|error| {
@@ -350,7 +354,7 @@ fn split_mark(answer: &[u8], mark: &str) -> Option<(usize, String)> {
     Some((start, String::from_utf8_lossy(state).trim().to_owned()))
 }
 
-/// What psql said about a failure, without our own statement and where it stands, each line once: libpq may try twice.
+/// The messages of psql about a failure, without the statement and its position, each line once: libpq may try twice.
 fn tidy(said: &str, mark: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for line in said.lines() {
@@ -368,7 +372,7 @@ fn tidy(said: &str, mark: &str) -> String {
             lines.push(line);
         }
     }
-    // A connection that broke is worth a line only if nothing says why.
+    // The line about a lost connection is kept only if there is no other reason.
     let text = lines.join("\n").trim().to_owned();
     if text.is_empty() && said.contains(code::CLOSED) {
         return "the server closed the connection unexpectedly".to_owned();

@@ -1,4 +1,4 @@
-//! How its items are brought back with stock clients.
+//! Restoring its items with stock clients, for the recovery runbook.
 
 use super::{DUMP, GLOBALS_SQL, psql::quote_ident};
 use crate::{
@@ -10,10 +10,10 @@ use crate::{
     },
 };
 
-/// What has to be known and set up before.
+/// The preparation.
 pub(super) fn opening(server: &ServerConfig, variables: &str) -> Opening {
     let text = format!(
-        "PostgreSQL. Where to: set `{variables}_HOST`, `{variables}_PORT` and `{variables}_USER` before, if it is not the old place; \
+        "PostgreSQL. Set `{variables}_HOST`, `{variables}_PORT` and `{variables}_USER` first if the target is not the original server; \
          the user is a superuser, or on a managed server its administrator. Its password: in `~/.pgpass`."
     );
     let host = match &server.host {
@@ -33,7 +33,7 @@ pub(super) fn opening(server: &ServerConfig, variables: &str) -> Opening {
     Opening { text, setup: vec![host, rest] }
 }
 
-/// How one item is brought back.
+/// The commands that restore one item.
 pub(super) fn commands(server: &ServerConfig, piece: &Piece<'_>) -> Commands {
     let mut commands = if piece.is_globals() { globals(piece) } else { database(piece, server) };
     piece.say_server(&mut commands);
@@ -43,8 +43,8 @@ pub(super) fn commands(server: &ServerConfig, piece: &Piece<'_>) -> Commands {
 fn globals(piece: &Piece<'_>) -> Commands {
     Commands {
         stock: vec![
-            "# Into a new server. It sets the passwords and attributes of roles as they were: on one that is in use, run only the".to_owned(),
-            "# CREATE ROLE lines that are missing. Roles that are there already are reported; nothing else should be.".to_owned(),
+            "# Into a new server. The script sets the passwords and attributes of roles: on a server in use, run only the".to_owned(),
+            "# CREATE ROLE lines of missing roles. Errors about existing roles are expected, others are not.".to_owned(),
             format!("{} | psql -X -q -d postgres", piece.dump(GLOBALS_SQL)),
         ],
         ours: vec![
@@ -56,20 +56,20 @@ fn globals(piece: &Piece<'_>) -> Commands {
 
 fn database(piece: &Piece<'_>, server: &ServerConfig) -> Commands {
     let name = piece.name();
-    // A name with a `=` in it, or one that looks like a URL, would be taken for more than a name.
+    // A name with a `=`, or one that looks like a URL, would be parsed as a connection string.
     let connection = if name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         name.to_owned()
     } else {
         word(&format!("dbname='{}'", name.replace('\\', "\\\\").replace('\'', "\\'")))
     };
-    // An administrator who is no superuser cannot give things to others, and roles that nobody stored cannot own them.
+    // An administrator who is no superuser cannot set owners, and roles without a backup cannot own objects.
     let managed = matches!(&server.host, Host::Tcp(host) if host.ends_with(".database.azure.com"));
     let plain =
         if managed || server.azure.is_some() || !server.globals { " --no-owner --no-privileges" } else { "" };
     let mut stock = vec![
         "# --create makes the database with its owner, encoding, locale, settings and privileges. Under another name:".to_owned(),
         "# createdb --template template0 OTHER, and in place of --create --dbname postgres: --dbname OTHER".to_owned(),
-        "# With --no-owner --no-privileges everything belongs to who restores it: for administrators of managed servers, and".to_owned(),
+        "# With --no-owner --no-privileges everything belongs to the restoring role: for administrators of managed servers, and".to_owned(),
         "# where roles are missing.".to_owned(),
         format!("{} | pg_restore --exit-on-error{plain} --create --dbname postgres", piece.dump(DUMP)),
         format!("psql -X -q -d {connection} -c ANALYZE"),

@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL server: on a Unix socket only, fast rather than safe, gone with whoever started it.
+//! A temporary PostgreSQL server: on a Unix socket only, without crash safety, stopped when its owner ends.
 
 use std::{
     collections::BTreeMap,
@@ -24,16 +24,16 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What a folder must hold for a server.
+/// The programs that a directory must contain for a server.
 pub const SERVER_TOOLS: [&str; 2] = ["initdb", "postgres"];
 /// The superuser of a scratch server; it needs no password.
 pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
-/// What may be lost in a crash is thrown away anyway. No port is opened.
+/// Settings of a temporary server: without crash safety, without a port.
 const SETTINGS: [&str; 15] = [
     "listen_addresses=",
-    // In the data folder: there is no /dev/shm.
+    // In the data directory: the sandbox has no /dev/shm.
     "dynamic_shared_memory_type=mmap",
     "wal_level=minimal",
     "max_wal_senders=0",
@@ -46,15 +46,15 @@ const SETTINGS: [&str; 15] = [
     "synchronous_commit=off",
     "logging_collector=off",
     "log_destination=stderr",
-    // With the SQLSTATE of what is refused: `pg_restore` does not tell it.
+    // With the SQLSTATE of errors, which `pg_restore` does not report.
     "log_line_prefix=%m [%p] %e ",
     "unix_socket_permissions=0700",
 ];
 
-/// The end of the log, in bytes, in which refused statements are looked for.
+/// Number of bytes at the end of the log that are searched for refused statements.
 const LOG_END: u64 = 1 << 20;
 
-/// The newest installation that has a server.
+/// The newest installation with server programs.
 pub fn newest_server(clients: &Clients) -> Result<&Client> {
     if let Some(client) = clients.all().iter().find(|client| client.has(&SERVER_TOOLS)) {
         return Ok(client);
@@ -69,9 +69,9 @@ pub fn newest_server(clients: &Clients) -> Result<&Client> {
     Err(error.hint("install `postgresql` (Debian, NixOS) or `postgresql-server` (Fedora)"))
 }
 
-/// A running server. Dropping it stops it at once; if this process is killed, the kernel tells it to stop.
+/// A running server. Dropping it stops it at once; if this process is killed, the kernel sends it a signal to stop.
 ///
-/// Its files are in a folder that the caller owns and removes after the server.
+/// Its files are in a directory that the caller owns and removes after the server.
 #[derive(Debug)]
 pub struct PostgresServer {
     client: Client,
@@ -81,9 +81,9 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Creates an empty cluster (UTF-8, locale C) in `dir`, an existing folder, and starts it. Everyone who may open
-    /// the socket is let in as anybody; only the server's user and root may. As root, the server runs as a user
-    /// without privileges, who must be able to reach `dir`. Fails with the last lines of the server's log.
+    /// Creates an empty cluster (UTF-8, locale C) in `dir`, an existing directory, and starts it. Any process that can open
+    /// the socket can log in as any role; only the server's user and root can. If this process is root, the server runs as a
+    /// user without privileges, who needs access to `dir`. Fails with the last lines of the server's log.
     pub fn start(client: &Client, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
         Self::start_with(client, dir, SUPERUSER, BTreeMap::new(), rules, cancel)
     }
@@ -109,37 +109,37 @@ impl PostgresServer {
         Ok(server)
     }
 
-    /// The folder of its socket: `host` in a configuration.
+    /// The directory of its socket: `host` in a configuration.
     pub fn socket_dir(&self) -> PathBuf {
         socket_dir(self.daemon.dir())
     }
 
-    /// Its data folder.
+    /// Its data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.daemon.dir().join("data")
     }
 
-    /// The folder for tablespaces: it can write to no other.
+    /// The directory for tablespaces, the only other one that it can write to.
     pub fn tablespaces(&self) -> PathBuf {
         self.daemon.dir().join("tablespaces")
     }
 
-    /// Whom it runs as; `None` stands for the user we are.
+    /// The user it runs as; `None` for the current user.
     pub(in crate::source) fn owner(&self) -> Option<Owner> {
         self.daemon.owner()
     }
 
-    /// Whether everything of it is confined that should be.
+    /// Whether it is fully confined.
     pub fn is_confined(&self) -> bool {
         self.daemon.unconfined().is_empty()
     }
 
-    /// What of it is not confined.
+    /// Its parts that are not confined.
     pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
 
-    /// The port, which is only a part of the socket's name.
+    /// The port, which is only used in the socket's name.
     pub fn port(&self) -> u16 {
         PORT
     }
@@ -164,18 +164,18 @@ impl PostgresServer {
         Psql::connect(&self.client, &self.params().prepare(self.client.major)?, database, cancel)
     }
 
-    /// Stops it in order, so that its data folder can be started again. Does nothing if it has stopped.
+    /// Shuts it down cleanly, so that its data directory can be started again. Does nothing if it has stopped.
     pub fn stop(&mut self) -> Result<()> {
         // PostgreSQL's fast shutdown.
         self.daemon.stop(Signal::INT)
     }
 
-    /// Where its log ends now; see [`Self::refused_since`].
+    /// The current end of its log; see [`Self::refused_since`].
     pub(in crate::source) fn log_end(&self) -> u64 {
         fs::metadata(self.daemon.log_file()).map_or(0, |log| log.len())
     }
 
-    /// What it has refused since its log ended there.
+    /// The statements refused since that position of the log.
     pub(in crate::source) fn refused_since(&self, end: u64) -> Vec<Refusal> {
         let Ok(mut log) = fs::File::open(self.daemon.log_file()) else { return Vec::new() };
         let start = end.max(self.log_end().saturating_sub(LOG_END));
@@ -192,7 +192,7 @@ impl PostgresServer {
         self.daemon.is_dead()
     }
 
-    /// Why it no longer runs, if it does not.
+    /// Why it is no longer running, if it has ended.
     pub(in crate::source) fn death(&mut self) -> Option<Error> {
         self.daemon.death()
     }
@@ -220,10 +220,10 @@ impl PostgresServer {
             command.args(["-c".to_owned(), format!("{name}={value}")]);
         }
         if self.client.major >= 17 {
-            // Triggers that a login fires must not keep us out, nor do anything.
+            // Login event triggers must not fire: they could block the session.
             command.args(["-c", "event_triggers=off"]);
         }
-        // A list of folders: quoted, so that commas and blanks in the path are part of it.
+        // A list of directories: quoted, so that commas and blanks are part of the path.
         let socket_dir = self.socket_dir().to_string_lossy().replace('"', "\"\"");
         command.args(["-c".to_owned(), format!("unix_socket_directories=\"{socket_dir}\"")]);
         // The last line of the server's lock file says whether it accepts connections.

@@ -1,4 +1,4 @@
-//! A PostgreSQL server to be damaged.
+//! The self-test subject: a PostgreSQL server with known content.
 
 use std::{io::Write, path::Path};
 
@@ -30,7 +30,7 @@ GRANT reader TO keeper;
 CREATE DATABASE \"self test\" OWNER keeper;
 ";
 
-/// Rows, and one of all that a drill compares. The words of `state` are written otherwise by a server that has loaded them.
+/// Rows, and one object of each kind that a drill compares. A server writes the check on `state` differently after a reload.
 const CONTENT: &str = "
 CREATE TABLE accounts (
     id serial PRIMARY KEY,
@@ -125,13 +125,13 @@ struct Server {
     cancel: Cancel,
 }
 
-/// A server of the newest version that is installed.
+/// A server of the newest installed version.
 pub(super) fn subject(drill: &DrillConfig, dir: &Path, cancel: &Cancel) -> Result<Box<dyn Subject>> {
     let mut all = installations(&drill.server_dirs);
     all.sort_by_key(|client| std::cmp::Reverse(client.major));
     let client = match all.into_iter().next() {
         Some(client) => client,
-        // For its message.
+        // Fails with the message about the missing server.
         None => newest_server(&Clients::find(&[]))?.clone(),
     };
     let server = PostgresServer::start(&client, dir, &Rules::of(drill), cancel)?;

@@ -1,18 +1,17 @@
-//! Settings: those that a backup's own sessions need, and those of the server that its restore needs.
+//! Settings of a backup's own sessions, and settings of the server that a restore needs.
 
 use serde::Deserialize;
 
 use super::{ServerSetting, psql::Psql};
 use crate::error::{Error, Result};
 
-/// `PGOPTIONS` of sessions that read rows. What these are at the server or the role must not change the text of the same
-/// rows.
+/// `PGOPTIONS` of sessions that read rows: the text of rows must not depend on settings of the server or the role.
 pub(super) const OPTIONS: &str = "-c timezone=UTC -c bytea_output=hex -c lc_monetary=C";
-/// `PGTZ` of these sessions: libpq sends the time zone as a parameter of its own, which connection poolers pass on although
-/// they may drop `PGOPTIONS`.
+/// `PGTZ` of these sessions: libpq sends the time zone as a separate parameter, which connection poolers pass on even if they
+/// drop `PGOPTIONS`.
 pub(super) const TIME_ZONE: &str = "UTC";
 
-/// Names of the time zone whose times are written with the offset `+00` all year.
+/// Names of the time zones with the offset `+00` all year.
 const UTC: [&str; 12] = [
     "UTC",
     "Etc/UTC",
@@ -28,8 +27,8 @@ const UTC: [&str; 12] = [
     "Etc/Greenwich",
 ];
 
-/// The settings in effect, and whether the database has columns for which a wrong one matters. The numbers are those of `bytea`,
-/// `money` and their arrays, and the first that a user's object can have.
+/// The settings in effect, and whether the database has columns that depend on them. 17 and 790 are the OIDs of `bytea` and
+/// `money`; 16384 is the first OID of user objects.
 const IN_EFFECT: &str = "WITH RECURSIVE shown(base, type) AS ( \
         SELECT oid, oid FROM pg_catalog.pg_type WHERE oid IN (17, 790) \
       UNION SELECT s.base, t.oid FROM shown s JOIN pg_catalog.pg_type t ON s.type IN (t.typbasetype, t.typelem)), \
@@ -53,7 +52,7 @@ struct InEffect {
 }
 
 impl InEffect {
-    /// What would change the text of rows: what it is, and what it must be.
+    /// Settings that would change the text of rows: name, value, and required value.
     fn wrong(&self) -> Vec<(&'static str, &str, &'static str)> {
         let mut wrong = Vec::new();
         if !UTC.iter().any(|name| name.eq_ignore_ascii_case(&self.timezone)) {
@@ -69,22 +68,22 @@ impl InEffect {
     }
 }
 
-/// What decides how a database is dumped, asked at once: with hundreds of small databases each question counts.
+/// Properties that a dump depends on, in one query: with hundreds of small databases each query counts.
 #[derive(Debug, Deserialize)]
 pub(super) struct Basics {
-    /// Do the settings that rows are to be read with seem to be in effect?
+    /// Are the required settings in effect?
     as_wanted: bool,
-    /// Are other databases made from it?
+    /// Is it a template?
     pub(super) template: bool,
-    /// Has it partitioned tables?
+    /// Does it have partitioned tables?
     pub(super) partitioned: bool,
-    /// Has it foreign servers?
+    /// Does it have foreign servers?
     pub(super) foreign_servers: bool,
-    /// Has any database subscriptions?
+    /// Does any database have subscriptions?
     pub(super) subscriptions: bool,
 }
 
-/// Asks for them.
+/// Queries them.
 pub(super) fn basics(session: &mut Psql) -> Result<Basics> {
     let utc: Vec<_> = UTC.iter().map(|name| format!("'{name}'")).collect();
     session.query_one(&format!(
@@ -98,8 +97,8 @@ pub(super) fn basics(session: &mut Psql) -> Result<Basics> {
     ))
 }
 
-/// Fails unless the settings that rows are to be read with took effect. The session must have been opened as `pg_dump` will
-/// be, with [`OPTIONS`] and [`TIME_ZONE`]: `pg_dump` itself cannot be asked.
+/// Fails unless the required settings took effect. The session must have been opened in the same way as `pg_dump`, with
+/// [`OPTIONS`] and [`TIME_ZONE`], because `pg_dump` itself cannot be queried.
 pub(super) fn require_settings(session: &mut Psql, basics: &Basics) -> Result<()> {
     if basics.as_wanted {
         return Ok(());
@@ -123,8 +122,7 @@ pub(super) fn require_settings(session: &mut Psql, basics: &Basics) -> Result<()
     )))
 }
 
-/// Parameters whose values are recorded: what a server must be started with so that a dump can be loaded, and nothing that
-/// could be a secret.
+/// Parameters whose values are recorded: those that a server needs before a dump can be loaded, and none that could be secret.
 const RECORDED: [&str; 6] = [
     "shared_preload_libraries",
     "session_preload_libraries",
@@ -134,9 +132,9 @@ const RECORDED: [&str; 6] = [
     "timescaledb.license",
 ];
 
-/// The settings of the server that a server needs on which a dump is to be restored: the values of a few, and the names of
-/// all parameters of extensions that are not at their default. Servers show preloaded libraries only to superusers and
-/// members of `pg_read_all_settings`: for others they are absent.
+/// The settings of the server that the target of a restore needs: the values of a few, and the names of all parameters of
+/// extensions with non-default values. Servers show preloaded libraries only to superusers and members of
+/// `pg_read_all_settings`: for others they are absent.
 pub(super) fn settings(session: &mut Psql) -> Result<Vec<ServerSetting>> {
     let recorded: Vec<_> = RECORDED.iter().map(|name| format!("'{name}'")).collect();
     let recorded = recorded.join(", ");
@@ -151,10 +149,10 @@ struct Moves {
     moves: bool,
 }
 
-/// Whether the database has partitions whose rows may belong into other partitions on another server, where `pg_dump` needs
-/// `--load-via-partition-root`: hash partitions over what is hashed by an internal number (enums, names of tables, and what
-/// holds these), range partitions over text in an order of the operating system's or ICU's, and partitions over text of
-/// which different spellings are equal. `major` is the version of the server.
+/// Whether rows may belong to other partitions on another server, so that `pg_dump` needs `--load-via-partition-root`: hash
+/// partitions over types that are hashed by OID (enums, `reg…` types, and types that contain these), range partitions over
+/// text in the order of the operating system or ICU, and partitions over text with nondeterministic collations. `major` is
+/// the version of the server.
 pub(super) fn rows_may_move(session: &mut Psql, major: u32) -> Result<bool> {
     if major < 12 {
         // Collations are all deterministic, and hash partitions over enums are dumped so by newer tools anyway.
@@ -165,7 +163,7 @@ pub(super) fn rows_may_move(session: &mut Psql, major: u32) -> Result<bool> {
     let provider = if major >= 15 { "datlocprovider = 'c'" } else { "true" };
     let (builtin, own) =
         if major >= 17 { ("OR datlocprovider = 'b'", "OR collprovider = 'b'") } else { ("", "") };
-    // 100 is the collation `default`. Keys that are expressions have no attribute: their operator class tells the type.
+    // 100 is the collation `default`. Expression keys have no attribute: their type is that of the operator class.
     let found: Moves = session.query_one(&format!(
         "WITH RECURSIVE parts(type, part) AS ( \
             SELECT oid, typbasetype FROM pg_catalog.pg_type WHERE typbasetype <> 0 \

@@ -1,4 +1,4 @@
-//! A reader that looks at a stream while it passes.
+//! A reader that parses an archive while it passes through.
 
 use std::io::{self, Read};
 
@@ -15,7 +15,7 @@ impl<R: Read> ArchiveTap<R> {
         Self { stream, archive: ArchiveReader::new() }
     }
 
-    /// What passed, and the stream itself.
+    /// The summary of the archive, and the inner stream.
     pub(super) fn finish(self) -> (ArchiveSummary, R) {
         (self.archive.finish(), self.stream)
     }

@@ -21,7 +21,7 @@ fn events(server: &MyServer, database: &str) -> String {
     )
 }
 
-/// Without the hold that this program had over it, the files of a snapshot go through the client alone.
+/// The files of a snapshot can be loaded with the client alone, without this program.
 fn load_alone(server: &MyServer, script: &[u8], database: &str) {
     server.sql(None, &format!("CREATE DATABASE `{database}` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"));
     server.load(database, script);

@@ -19,12 +19,12 @@ on_both!(
     dates_that_no_calendar_has_come_back,
 );
 
-/// A configuration whose drills find the server's programs, which may lie in a folder of their own.
+/// A configuration whose drills find the server's programs, which may lie in a directory of their own.
 fn provable(server: &MyServer) -> Config {
     let programs = server.bin("mysqld");
     let folder = programs.parent().unwrap();
     let text = |path: &Path| quoted(&path.display().to_string());
-    // What a server of another folder needs lies beside it.
+    // What a server of another directory needs lies beside it.
     let files = server.flavour().client_dir().parent().unwrap().join("root");
     let drill = format!(
         "[drill]\nmin_free = \"1MiB\"\nserver_dirs = [{}]\nserver_files = [{}]\n",
@@ -48,7 +48,7 @@ fn script_in(folder: &Path) -> std::path::PathBuf {
     String::from_utf8(found).unwrap().trim().into()
 }
 
-/// A digest of all that a query gives.
+/// A digest of the result of a query.
 fn all(server: &MyServer, database: &str, query: &str) -> String {
     server.sql(Some(database), query)
 }

@@ -1,4 +1,4 @@
-//! Whatever way a dump goes wrong, there is no snapshot of it, and nothing else suffers.
+//! A failed dump leaves no snapshot, whatever the error, and does not affect other items.
 
 use testkit::{
     ConfigBuilder, MyFlavour, MyServer,
@@ -22,8 +22,8 @@ const FAILURES: [(&str, &str, &str); 8] = [
     ),
     ("after", "dump \"$@\"; echo no such luck >&2; exit 3", "(my/after) failed with exit status 3"),
     ("killed", "dump \"$@\" | head -c 150000; kill -9 $$", "(my/killed) was ended by signal 9"),
-    ("half", "dump \"$@\" | head -c 150000; exit 0", "its dump has no end"),
-    ("no_end", "dump \"$@\" | sed '$d' | sed '$d'; exit 0", "its dump has no end"),
+    ("half", "dump \"$@\" | head -c 150000; exit 0", "its dump is truncated"),
+    ("no_end", "dump \"$@\" | sed '$d' | sed '$d'; exit 0", "its dump is truncated"),
     ("nothing", "exit 0", ""),
     (
         "no_trigger",

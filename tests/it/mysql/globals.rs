@@ -1,4 +1,4 @@
-//! Users, roles and grants: what is stored of them makes a fresh server's the same.
+//! Users, roles and grants: the stored script recreates them on a new server.
 
 use testkit::{
     ConfigBuilder, MyFlavour, MyServer,

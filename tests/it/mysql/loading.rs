@@ -163,7 +163,7 @@ fn a_script_gets_no_file_of_this_machine(flavour: MyFlavour) {
     clients.script("theft", &appended(config.dir(), &steal));
     backup(&config);
     let ran = try_restore(&config, &full("theft"), &["--into", &url(&server, "taken")]).expect_code(1);
-    assert_says(&ran.stderr, &["asks for a file of this machine", "never sent"]);
+    assert_says(&ran.stderr, &["requests a file of this machine", "was not sent"]);
     assert_eq!(server.sql(Some("taken"), "SELECT COUNT(*) FROM loot"), "0");
     assert_eq!(
         server.try_sql(Some("theft"), &steal).is_ok(),
@@ -210,7 +210,7 @@ fn commands_of_the_client_in_a_dump_do_nothing(flavour: MyFlavour) {
     }
 }
 
-/// A folder that every server may write to.
+/// A directory that every server may write to.
 fn place() -> TempDir {
     let place = tempfile::Builder::new().prefix("tik-place-").tempdir_in("/tmp").unwrap();
     let mode = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o777);
@@ -297,8 +297,8 @@ fn tables_without_rows_of_their_own_are_not_counted(flavour: MyFlavour) {
     let done = restore(&config, &full("merged"), &["--into", &url(&server, "again"), "--verify"]);
     assert_eq!((&done["tables"], &done["rows"]), (&2.into(), &2.into()), "{done:#}");
     let expected = match flavour {
-        MyFlavour::Mysql97 => "not counted, because their engine keeps no rows of its own: all, far, hole",
-        MyFlavour::Mariadb1011 => "not counted, because their engine keeps no rows of its own: all",
+        MyFlavour::Mysql97 => "not counted, because their engine stores no rows: all, far, hole",
+        MyFlavour::Mariadb1011 => "not counted, because their engine stores no rows: all",
     };
     assert_says(&done["notes"].to_string(), &[expected]);
     assert_eq!(server.sql(Some("again"), "SELECT x FROM `all` ORDER BY x"), "1\n2");

@@ -1,4 +1,4 @@
-//! What cannot be read, and what nobody wants, is left out of a dump; everything else is in it.
+//! Unreadable and excluded tables and views are left out of a dump; everything else is in it.
 
 use serde_json::{Value, json};
 use testkit::{
@@ -52,7 +52,7 @@ fn views_that_are_broken_are_left_out(flavour: MyFlavour) {
     fill(&server);
     server.sql(Some("shop"), "DROP TABLE gone; ALTER TABLE shrunk DROP COLUMN b; DROP FUNCTION f");
     let config = configured(&server, "");
-    // What the run says of it is not looked at here.
+    // The output of the run is not checked here.
     try_backup(&config, &[]).expect_code(3);
     let manifest = manifest_of(&config, &full("shop"), "latest");
     assert_eq!(omitted(&manifest), views(&["of_column", "of_function", "of_gone", "of_view"]));
@@ -148,7 +148,7 @@ fn a_table_whose_rows_are_damaged_is_left_out(flavour: MyFlavour) {
     assert_eq!(item(&report, "shop")["outcome"], "ok", "{report:#}");
 }
 
-/// A pattern for tables of one database says nothing of another whose name begins with the same word.
+/// A pattern for tables of one database does not apply to another one whose name begins with the same word.
 fn a_pattern_means_its_own_database(flavour: MyFlavour) {
     let server = server(flavour);
     for name in ["shop", "shop.eu"] {

@@ -88,16 +88,16 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_eq!(done["rows"], 5);
 
     let ran = try_restore(&config, &full("@globals"), &["--into", "x"]).expect_code(2);
-    assert_says(&ran.stderr, &["holds no MySQL database", "--to DIR"]);
+    assert_says(&ran.stderr, &["contains no MySQL database", "--to DIR"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "postgresql://me@localhost/x"]).expect_code(2);
     assert_says(&ran.stderr, &["of kind mysql", "of kind postgres"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);
-    assert_says(&ran.stderr, &["--no-roles means nothing"]);
+    assert_says(&ran.stderr, &["--no-roles is not supported"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--continue"]).expect_code(2);
-    assert_says(&ran.stderr, &["--continue means nothing for MySQL", "--to DIR"]);
+    assert_says(&ran.stderr, &["--continue is not supported for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));
 
-    // A password comes from a file, not from the URL that everybody can see.
+    // A password comes from a file, not from the URL, which other users can read.
     server.sql(None, &format!("CREATE USER admin@localhost IDENTIFIED BY {}", text(MyServer::PASSWORD)));
     server.sql(None, "GRANT ALL ON *.* TO admin@localhost");
     let by_admin = url_as(&server, "admin", "good");

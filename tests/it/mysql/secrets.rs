@@ -1,4 +1,4 @@
-//! Passwords with every character that must be escaped work, and nobody sees them.
+//! Passwords with every character that must be escaped work, and are never shown.
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 

@@ -38,7 +38,10 @@ fn a_complaint_is_a_failure_whatever_the_exit_code(flavour: MyFlavour) {
     let source = clients.instead(flavour, &server.config_toml());
     let config = ready(ConfigBuilder::new().source(SOURCE, &source));
     let report = try_backup(&config, &[]).expect_code(3).json();
-    assert_says(error_of(&report, "errno"), &["ended well but says that it failed", "Got errno 32 on write"]);
+    assert_says(
+        error_of(&report, "errno"),
+        &["exited successfully but reported an error", "Got errno 32 on write"],
+    );
     assert_says(error_of(&report, "early"), &["Got errno 28 on write"]);
     assert!(ids_of(&config, &full("errno")).is_empty());
     let warned = item(&report, "warned");
@@ -75,7 +78,7 @@ fn a_lost_connection_is_tried_again(flavour: MyFlavour) {
     let report = ran.json();
     assert_eq!(item(&report, "once")["outcome"], "ok", "{report:#}");
     assert_says(&ran.stderr, &["Lost connection", "it is tried again in 1 s"]);
-    assert_says(error_of(&report, "limited"), &["max_statement_time", "lift the limit"]);
+    assert_says(error_of(&report, "limited"), &["max_statement_time", "remove the limit"]);
     std::fs::remove_file(clients.path().join("limited.sh")).unwrap();
     backup(&config);
 }

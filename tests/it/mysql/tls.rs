@@ -75,7 +75,7 @@ fn a_server_is_verified(flavour: MyFlavour) {
     refused("localhost", &format!("sslmode = \"verify-ca\"\nsslrootcert = {other}"), &["sslrootcert"]);
     // The certificate is for localhost and 127.0.0.1.
     refused("127.0.0.2", &strict, &["`host` must be a name the server's certificate was issued for"]);
-    // The server demands TLS; whoever it is will do.
+    // The server requires TLS; its identity is not verified.
     refused("localhost", "sslmode = \"disable\"", &["sslmode"]);
     let config = over_port(&server, "127.0.0.2", "sslmode = \"require\"");
     try_backup(&config, &[]).ok();

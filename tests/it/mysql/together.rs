@@ -155,7 +155,7 @@ fn a_whole_server_comes_back(flavour: MyFlavour) {
     assert_eq!(item(&report, "xb")["database"]["created"], false, "{report:#}");
     let accounts = item(&report, "@globals");
     assert_eq!(accounts["whole"], true, "{report:#}");
-    assert_says(&accounts["notes"].to_string(), &["accounts that exist were left as they are", "there@%"]);
+    assert_says(&accounts["notes"].to_string(), &["existing accounts were not changed", "there@%"]);
     assert_eq!(target.sql(None, untouched), before);
     for grants in ["SHOW CREATE USER app@'%'", "SHOW GRANTS FOR app@'%'", "SHOW GRANTS FOR reader"] {
         assert_eq!(target.sql(None, grants), server.sql(None, grants));
@@ -188,7 +188,7 @@ fn a_whole_server_is_new_or_nothing_is_changed(flavour: MyFlavour) {
     assert!(!exists(&target, "xa"));
     assert_eq!(target.sql(None, "SELECT COUNT(*) FROM mysql.user WHERE User = 'app'"), "0");
     for (arguments, says) in [
-        (&["--all", "--into", &url(&target, "xa")][..], "names no database"),
+        (&["--all", "--into", &url(&target, "xa")][..], "must not name a database"),
         (&["--all", "--into", "postgresql://me@localhost"][..], "MySQL or MariaDB"),
         (&["--all", "--into", &into, "--at", "abcdef01"][..], "goes with one item"),
         (&["--all", "--into", &into, "--table", "t"][..], "cannot be used with"),

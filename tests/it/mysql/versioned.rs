@@ -77,7 +77,10 @@ fn a_history_by_transaction_is_left_out_and_said_so() {
     let manifest = manifest_of(&config, &full("past"), "latest");
     assert_says(
         &manifest["notes"].to_string(),
-        &["only the current rows are dumped", "versioned by transaction: precise"],
+        &[
+            "only the current rows of tables with system versioning are dumped",
+            "versioned by transaction: precise",
+        ],
     );
     assert!(manifest["mysql"]["history"].is_null());
     assert_eq!(manifest["mysql"]["row_times"], serde_json::json!(["hidden", "precise", "timed"]));

@@ -1,4 +1,4 @@
-//! What exists is asked at every run; what is not protected is said, and nothing ages out because it vanished.
+//! Every run discovers the existing databases and reports those that are not backed up; snapshots of vanished databases are kept.
 
 use serde_json::{Value, json};
 use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Tool, program::quoted, skip_unless};
@@ -129,7 +129,7 @@ fn a_server_of_which_no_database_is_backed_up_is_no_success() {
     let status = Cmd::with(&config).args(["status", "--check"]).run().expect_code(5);
     assert_says(&status.stdout, &["FAILED", "none of its databases is backed up"]);
     Cmd::with(&config).arg("discover").run().expect_code(3);
-    // The roles alone, because somebody says so.
+    // The roles alone, as configured.
     try_backup(&config, &["pg/@globals"]).ok();
     backup(&configured(&server, "exclude = [\"*\"]"));
 }

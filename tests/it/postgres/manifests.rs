@@ -1,4 +1,4 @@
-//! What the manifest says of a database, and that its digests tell what changed and nothing else.
+//! The manifest of a database: its content, and digests that change only with the data.
 
 use serde_json::{Value, json};
 use testkit::{PgServer, PgVersion, Tool, skip_unless};

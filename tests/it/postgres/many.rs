@@ -9,7 +9,7 @@ use super::support::{backup, builder, configured, edit, ready, restore, snapshot
 const DATABASES: usize = 200;
 
 fn create_many(server: &PgServer) {
-    // Two at a time: each copies a template that nobody else may be connected to, which nobody is.
+    // Two at a time: each copies a template, which must have no other connections.
     thread::scope(|scope| {
         for half in 0..2 {
             scope.spawn(move || {

@@ -38,7 +38,7 @@ fn destination(server: &PgServer, name: &str) -> String {
     if name.contains("://") { url(server, "postgres", name) } else { name.to_owned() }
 }
 
-/// The folder of each snapshot that holds a dump, as restic finds it.
+/// The directory of each snapshot that holds a dump, as restic finds it.
 fn folders(restic: &Restic, config: &Config) -> BTreeMap<String, String> {
     let found = restic.ok(&config.repo(), &config.password_file(), &["find", "--json", "database.dump"]);
     let found: Vec<Value> = serde_json::from_slice(&found).unwrap();
@@ -117,7 +117,7 @@ fn databases_with_odd_names_are_backed_up_and_come_back() {
     });
 }
 
-/// Never may a database be mistaken for the item that holds the roles, and be lost without a word.
+/// A database must never be mistaken for the item with the roles, and be lost silently.
 #[test]
 fn a_database_called_like_the_globals_is_not_lost_in_silence() {
     skip_unless!(Tool::Pg15);

@@ -1,4 +1,4 @@
-//! Restoring as an ordinary owner into a database in which an administrator has made the extensions.
+//! Restoring as an ordinary owner into a database in which an administrator has created the extensions.
 
 use testkit::{
     PgServer, PgVersion, Tool,

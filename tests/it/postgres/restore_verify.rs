@@ -23,11 +23,7 @@ fn a_changed_row_is_found(version: PgVersion) {
     let ran = try_restore(&config, "shop", &["--into", "compared", "--verify"]).expect_code(1);
     assert_says(
         &ran.stderr,
-        &[
-            "is not what was backed up",
-            "table public.first: the content of its 1 row differs",
-            "do not use it",
-        ],
+        &["differs from the backup", "table public.first: the content of its 1 row differs", "do not use it"],
     );
     assert!(!ran.stderr.contains("public.second"), "{}", ran.stderr);
 }

@@ -1,4 +1,4 @@
-//! Retention removes old snapshots of what succeeded, and nothing else.
+//! Retention removes only old snapshots of items that succeeded.
 
 use testkit::{Cmd, ConfigBuilder, PgServer, PgVersion, Restic, Tool, skip_unless};
 
@@ -22,7 +22,7 @@ fn old_snapshots_go_only_where_a_new_one_came() {
     assert_eq!(report["forgotten"], 0);
     assert_eq!(ids_of(&config, "shop").len(), 2);
 
-    // Snapshots of somebody else, one even with the path of an item of ours.
+    // Snapshots of another program, one of them with the path of an item.
     let (repo, password) = (config.repo(), config.password_file());
     let restic = Restic::new_();
     if let Some(restic) = &restic {
@@ -48,7 +48,7 @@ fn old_snapshots_go_only_where_a_new_one_came() {
         restic.check(&repo, &password, true);
     }
 
-    // A run in which nothing succeeds removes nothing.
+    // A run without any success removes no snapshots.
     let before = snapshots(&config);
     try_backup(&config, &["pg/breaks"]).expect_code(1);
     assert_eq!(snapshots(&config), before);

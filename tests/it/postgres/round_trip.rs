@@ -1,4 +1,4 @@
-//! A database that holds everything difficult comes back the same, on the same server and on another.
+//! A database with every difficult case is restored unchanged, on the same server and on another one.
 
 use std::collections::BTreeMap;
 

@@ -200,7 +200,7 @@ fn no_password_is_in_arguments_or_environment() {
     }
 }
 
-/// pg_restore repeats the command that failed, which may hold a password of another server.
+/// pg_restore repeats the failed command, which may contain a password of another server.
 #[test]
 fn a_failed_restore_does_not_show_what_it_restores() {
     skip_unless!(Tool::Pg15);

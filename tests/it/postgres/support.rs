@@ -1,11 +1,11 @@
-//! Short ways to run the program and to look at what it made.
+//! Helpers to run the program and to inspect its results.
 
 use std::path::Path;
 
 use serde_json::Value;
 use testkit::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, postgres::quote, program::quoted};
 
-/// The name of the source in configurations made here.
+/// The name of the source in the configurations of these tests.
 pub const SOURCE: &str = "pg";
 
 /// The key `client_dirs` with the tools of these versions.
@@ -114,7 +114,7 @@ pub fn url(server: &PgServer, account: &str, database: &str) -> String {
     )
 }
 
-/// An item's files, restored into a folder that is new.
+/// An item's files, restored into a new directory.
 pub fn files_of(config: &Config, name: &str, at: &str, folder: &Path) {
     restore(config, name, &["--at", at, "--to", folder.to_str().unwrap()]);
 }
@@ -173,7 +173,7 @@ pub fn rows(server: &PgServer, database: &str, schema: &str, table: &str) -> Str
     server.psql(database, &format!("SELECT count(*) FROM {}.{}", quote(schema), quote(table)))
 }
 
-/// Bytes and number of the files below a folder.
+/// Bytes and number of the files below a directory.
 pub fn usage(folder: &Path) -> (u64, usize) {
     let mut total = (0, 0);
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {

@@ -73,7 +73,7 @@ fn assert_partitioned(server: &PgServer, target: &str) {
     assert_eq!(server.psql(target, indexes), server.psql("original", indexes));
 }
 
-/// The sequences a table owns come with it, and stand where they stood.
+/// The sequences that a table owns are restored with it, with their values.
 fn assert_sequences(server: &PgServer, target: &str) {
     let standing = "SELECT json_object_agg(sequencename, last_value ORDER BY sequencename) FROM pg_sequences
                     WHERE sequencename ~ '^generated'";

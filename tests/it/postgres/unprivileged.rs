@@ -30,7 +30,7 @@ fn what_the_account_cannot_do_is_said_before_anything_is_done() {
     let into = |database: &str| url(&server, "restorer", database);
     // Owners that the account may not act for.
     let ran = try_restore(&config, "shop", &["--into", &into("a")]).expect_code(1);
-    assert_says(&ran.stderr, &["restorer may not give objects to the role", "--no-owner"]);
+    assert_says(&ran.stderr, &["restorer may not set the owner to the role", "--no-owner"]);
     assert!(!exists(&server, "a"));
     restore(&config, "shop", &["--into", &into("a"), "--no-owner", "--no-privileges"]);
     assert_eq!(server.psql("a", "SELECT tableowner FROM pg_tables WHERE tablename = 't'"), "restorer");

@@ -1,4 +1,4 @@
-//! The rows of one session beside a dump, by what tells them apart.
+//! The rows of one session beside a dump, by their keys.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,18 +17,18 @@ use crate::{
     stream::digest::Digest128,
 };
 
-/// So many rows are read ahead of the last one that was found.
+/// Number of rows that are read ahead of the last one found.
 const AHEAD: u64 = 256;
-/// So many rows that were not found are kept, and so many bytes of their values; they may come later, or be of another moment.
+/// Maximum number of unmatched rows, and of bytes of their values, that are kept; they may match later, or be from another moment.
 const KEPT: u64 = 50_000;
 const KEPT_BYTES: usize = 8 << 20;
-/// No more than that is read ahead, if there is anything ahead at all.
+/// Maximum number of bytes that are read ahead, if any rows are ahead.
 const AHEAD_BYTES: usize = 16 << 20;
 
-/// The values of a row that a tool may have written otherwise.
+/// The values of a row that a tool may not have written exactly.
 pub(super) type Found = Vec<Option<Vec<u8>>>;
 
-/// A row's identity, and its identity together with what stands in its inexact columns.
+/// A row's identity, and its identity together with the text of its inexact columns.
 pub(super) type Keys = (u64, Digest128);
 
 /// A value's part of a key.
@@ -40,7 +40,7 @@ fn part(kind: &Kind, value: Option<&[u8]>, key: &mut Vec<u8>) {
     key.push(1);
     let number = || std::str::from_utf8(value).ok()?.parse::<f64>().ok();
     match kind {
-        // Numbers are not written everywhere in the same way.
+        // Numbers have no uniform text form.
         Kind::Float | Kind::Double if let Some(number) = number() => {
             key.extend_from_slice(&number.to_bits().to_be_bytes());
         }
@@ -120,20 +120,20 @@ struct Entry {
     found: Found,
 }
 
-/// The rows of one session, as far as they are needed.
+/// The needed rows of one session.
 pub(super) struct Feed {
     pub(super) reader: Reader,
-    /// Rows that were read and not found yet.
+    /// Rows that were read and not matched yet.
     rows: HashMap<Digest128, VecDeque<Entry>>,
     order: VecDeque<(u64, Digest128)>,
     /// Bytes of their values.
     bytes: usize,
-    /// How many of them that have other values than the tool writes have an identity.
+    /// For each identity, the number of these rows whose values differ from the tool's output.
     identities: HashMap<u64, u32>,
     read: u64,
     last_found: u64,
     pub(super) ended: bool,
-    /// So many more rows are read ahead, because the other session has rows that this one lacks.
+    /// Number of additional rows to read ahead, because the other session has rows that this one lacks.
     pub(super) allowed: u64,
 }
 
@@ -233,14 +233,14 @@ impl Feed {
         Some(entry)
     }
 
-    /// Forgets what was read long ago and never found. Returns how many rows of that the other session has as well, so that
-    /// they must be in the dump.
+    /// Discards rows that were read long ago and never matched. Returns how many of them the other session has as well, which
+    /// must be in the dump.
     pub(super) fn forget(&mut self, other: &Self) -> u64 {
         let mut lost = 0;
         while let Some((number, key)) = self.order.front().copied() {
             let first = self.rows.get(&key).and_then(VecDeque::front);
             let entry = first.filter(|entry| entry.number == number);
-            // What is ahead is still to be found.
+            // Rows ahead may still be matched.
             let passed = number <= self.last_found;
             let old = self.read - number > KEPT || (passed && self.bytes > KEPT_BYTES);
             if entry.is_some() && !old {
@@ -255,11 +255,11 @@ impl Feed {
         lost
     }
 
-    /// How many rows both have that were not found.
+    /// The number of unmatched rows that both sessions have.
     pub(super) fn in_both(&self, other: &Self) -> u64 {
         let count = |(key, entries): (&Digest128, &VecDeque<Entry>)| -> u64 {
             let others = other.rows.get(key).map_or(0, VecDeque::len);
-            // A row whose value is as the tool writes it loses nothing.
+            // A row whose values equal the tool's output loses nothing.
             let needed = entries.iter().filter(|entry| entry.found.iter().any(Option::is_some)).count();
             needed.min(others) as u64
         };

@@ -1,10 +1,9 @@
-//! Values that dump tools do not write as they are: `FLOAT`, of which they write six digits, and text in character sets in
-//! which several codes stand for one character. Both are read in sessions beside the dump, and stand in the stored script as
-//! they are.
+//! Values that dump tools do not write exactly: `FLOAT`, of which they write six digits, and text in character sets with several
+//! codes for one character. Both are read in sessions beside the dump, and the stored script contains the exact values.
 //!
-//! No two sessions can be given the same moment without locks. So there are two, one that begins before the tool's transaction
-//! and one that begins after it: a row that looks the same in the dump and in either of them is taken to be the same. Only a row
-//! whose number changes between the two moments, in digits that the tool does not write, may be that of the other moment.
+//! Without locks two sessions cannot have the same snapshot. So there are two sessions, one whose transaction begins before the
+//! tool's and one whose transaction begins after it: a row that is the same in the dump and in either session is used. Only a row
+//! that changes between the two moments, in digits that the tool does not write, may have the value of the other moment.
 
 mod feed;
 mod plan;

@@ -1,4 +1,4 @@
-//! Which columns of a database hold values that a dump tool may not write as they are.
+//! The columns of a database with values that a dump tool may not write exactly.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,8 @@ use crate::{
     },
 };
 
-/// Character sets whose every code survives the way to UTF-8 and back; of MySQL also `ascii`, into which MariaDB lets bytes that
-/// are none of its characters.
+/// Character sets in which every code survives conversion to UTF-8 and back; for MySQL also `ascii`, in which MariaDB accepts
+/// invalid bytes.
 const SAFE: [&str; 5] = ["utf8mb4", "utf8mb3", "utf8", "latin1", "binary"];
 const ASCII: &str = "ascii";
 /// Types of text.
@@ -36,23 +36,23 @@ const BYTES: [&str; 16] = [
     "geomcollection",
     "vector",
 ];
-/// Half of the distance between a number and the next one that `FLOAT` can hold, as a part of the number, is at least this.
+/// Lower bound of half the distance between adjacent `FLOAT` values, relative to the value.
 const HALF_STEP: &str = "2.98e-8";
-/// Besides the rows that may need it, one of so many rows is read, to see how far the reading has come; of tables with long
-/// rows more of them, so that so many bytes lie between two.
+/// Besides the needed rows, one of this many rows is read, to track the position; for tables with long rows more often, so that
+/// at most this many bytes lie between two.
 const MARK: u64 = 256;
 const MARK_BYTES: u64 = 64 * 1024;
 
-/// What is in a column.
+/// The content type of a column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// What a dump tool writes as it is.
+    /// A type that dump tools write exactly.
     Plain,
     /// The same, of any length.
     Long,
     /// Bytes, in hexadecimal.
     Bytes,
-    /// Bits: in hexadecimal too, but with another number of zeros in front.
+    /// Bits: also in hexadecimal, but with a different number of leading zeros.
     Bits,
     /// `FLOAT`.
     Float,
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// May a dump have another value than the table?
+    /// May the dump differ from the table?
     pub(super) fn is_inexact(&self) -> bool {
         matches!(self, Self::Float | Self::Charset(_))
     }
@@ -97,7 +97,7 @@ pub(super) struct Column {
 }
 
 impl Column {
-    /// What tells a row by this column: the value, or of what may be long its digest. `part` in `rows` has the same of a dump.
+    /// The part of a row's key from this column: the value, or the digest of a long value. `part` in `rows` does the same for a dump.
     fn identity(&self) -> String {
         let name = quote_ident(&self.name);
         match self.kind {
@@ -123,7 +123,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// What of the table is read if its rows in the dump have these columns.
+    /// The query plan for the table, if its rows in the dump have these columns.
     pub(super) fn reading(&self, present: &[Column]) -> Reading {
         let at = |wanted: &dyn Fn(&Column) -> bool| -> Vec<(usize, Column)> {
             let columns = present.iter().enumerate().filter(|(_, column)| wanted(column));
@@ -131,7 +131,7 @@ impl Table {
         };
         let primary = at(&|column| self.primary.contains(&column.name));
         let whole = primary.len() == self.primary.len() && !primary.is_empty();
-        // A row that is no longer there has the key of the one that is.
+        // A historical row has the same key as the current one.
         let usable = whole && !self.history && primary.iter().all(|(_, column)| !column.kind.is_inexact());
         Reading {
             table: self.name.clone(),
@@ -139,7 +139,7 @@ impl Table {
             history: self.history,
             mark: MARK.min(MARK_BYTES / self.row_length.max(1)).max(1),
             unique: usable,
-            // Without a key that is exact itself rows are told apart by all that they hold: those that hold the same may
+            // Without an exact key, rows are identified by all their values: equal rows may
             // change places.
             key: if usable { primary } else { at(&|column| !column.kind.is_inexact()) },
             inexact: at(&|column| column.kind.is_inexact()),
@@ -148,7 +148,7 @@ impl Table {
     }
 }
 
-/// What is read of a table, each with its place in a row of the dump.
+/// The columns to read from a table, each with its position in a row of the dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) table: String,
@@ -158,9 +158,9 @@ pub(super) struct Reading {
     mark: u64,
     /// Does no other row have the same key?
     pub(super) unique: bool,
-    /// What tells rows apart.
+    /// The key columns.
     pub(super) key: Vec<(usize, Column)>,
-    /// What may have another value in the dump than in the table.
+    /// The columns that may differ between the dump and the table.
     pub(super) inexact: Vec<(usize, Column)>,
     /// Places of `DOUBLE`.
     pub(super) doubles: Vec<usize>,
@@ -172,7 +172,7 @@ impl Reading {
         format!("{}.{}{history}", quote_ident(database), quote_ident(&self.table))
     }
 
-    /// The question how the server reads what the dump tool asks for: which index it takes says in which order the rows come.
+    /// The EXPLAIN statement for the dump tool's query: the index shows the order of the rows.
     pub(super) fn explain(&self, database: &str, flavour: Flavour) -> String {
         let names: Vec<String> = self.names.iter().map(|name| quote_ident(name)).collect();
         // MySQL may be set to another form.
@@ -224,14 +224,14 @@ impl Reading {
             wanted.push(condition.clone());
             conditions.push(condition);
         }
-        // Rows that hold the same are all marked or none of them.
+        // Of equal rows either all are marked or none.
         let marks: Vec<String> = marks.iter().map(|value| format!("IFNULL(CRC32({value}),0)")).collect();
         let mark = format!("({})%{}=0", marks.join("+"), self.mark);
         let index = match index {
             Some(index) => format!("FORCE INDEX ({})", quote_ident(index)),
             None => "USE INDEX ()".to_owned(),
         };
-        // With that the server lets us read a table for which a writer waits: the writer waits for the tool, and the tool for us.
+        // This allows reading a table that a writer waits for: the writer waits for the tool, and the tool for this session.
         format!(
             "SELECT HIGH_PRIORITY {} FROM {} {index} WHERE {} OR {mark}",
             wanted.join(","),
@@ -251,8 +251,8 @@ pub(in crate::source::mysql) struct Plan {
 }
 
 impl Plan {
-    /// Asks a server which columns of a database a dump tool may not write as they are. Of the tables `history` it writes all
-    /// rows that there ever were.
+    /// Queries the columns of a database that a dump tool may not write exactly. For the tables in `history` the tool also
+    /// writes historical rows.
     pub(in crate::source::mysql) fn ask(
         session: &Session<'_>,
         server: &Server,
@@ -289,24 +289,24 @@ impl Plan {
             let extra = extra.to_ascii_uppercase();
             let generated = ["VIRTUAL GENERATED", "STORED GENERATED"].iter().any(|word| extra.contains(word));
             let kind = match Kind::of(&data_type, &charset, server.flavour) {
-                // Computed anew when it is loaded.
+                // Recomputed when it is loaded.
                 kind if generated && (kind.is_inexact() || kind == Kind::Double) => Kind::Plain,
                 kind => kind,
             };
             let invisible = extra.split(' ').any(|word| word == "INVISIBLE");
-            // MariaDB's tool writes generated columns, and the server takes no notice of them.
+            // MariaDB's tool writes generated columns, and the server ignores the values.
             entry.columns.push(Column { name, kind, visible: !(invisible || generated && mysql) });
         }
         let tables = tables.into_values().collect();
         Ok(Self { tables, flavour: server.flavour, doubles: server.writes_doubles })
     }
 
-    /// Takes out the tables that are not in the dump.
+    /// Removes the tables that are not in the dump.
     pub(in crate::source::mysql) fn leave_out(&mut self, is_left_out: impl Fn(&str) -> bool) {
         self.tables.retain(|table| !is_left_out(&table.name));
     }
 
-    /// Is there something that has to be read beside the dump?
+    /// Does anything have to be read beside the dump?
     pub(super) fn reads(&self) -> bool {
         self.tables.iter().flat_map(|table| &table.columns).any(|column| column.kind.is_inexact())
     }

@@ -1,4 +1,4 @@
-//! A session beside a dump that reads the rows of which a value may be written otherwise than it is.
+//! A session beside a dump that reads rows with values that the tool may not write exactly.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How the session is: rows as the dump tool reads them, and no limit of the server ends it while the dump goes on.
+/// Settings of the session: rows as the dump tool reads them, and no time limits during the dump.
 const SETTINGS: &str = "SET SESSION time_zone='+00:00', net_write_timeout=86400, wait_timeout=31536000, lock_wait_timeout=20;\n\
      /*!50708 SET SESSION max_execution_time=0 */;\n\
      /*M!100101 SET SESSION max_statement_time=0 */;\n\
@@ -37,22 +37,22 @@ impl Reader {
         cancel: &Cancel,
     ) -> Result<Self> {
         let mut reader = Self { dialogue: Dialogue::open(connection, Some(item), cancel)?, limit };
-        // MySQL explains nothing without a database.
+        // MySQL's EXPLAIN needs a current database.
         reader.ask(&format!("USE {};\n{SETTINGS}", quote_ident(database)))?;
         while reader.line()?.is_some() {}
         Ok(reader)
     }
 
     fn ask(&mut self, sql: &str) -> Result<()> {
-        self.dialogue.ask(sql, self.limit).map_err(told)
+        self.dialogue.ask(sql, self.limit).map_err(into_error)
     }
 
-    /// Asks for rows of a table, which [`Self::line`] gives. After them the table is free again for who wants to alter it.
+    /// Queries rows of a table, which [`Self::line`] returns. After the last one the table is no longer locked against ALTER.
     pub(super) fn ask_rows(&mut self, sql: &str) -> Result<()> {
         self.ask(&apart(sql))
     }
 
-    /// As [`Self::ask_rows`]: the first of the rows, if there is one.
+    /// As [`Self::ask_rows`], returning only the first row, if any.
     pub(super) fn first_row(&mut self, sql: &str) -> Result<Option<Vec<Vec<u8>>>> {
         self.first(&apart(sql))
     }
@@ -69,17 +69,17 @@ impl Reader {
 
     /// The next row; `None` after the last.
     pub(super) fn line(&mut self) -> Result<Option<Vec<Vec<u8>>>> {
-        let line = self.dialogue.line(self.limit).map_err(told)?;
+        let line = self.dialogue.line(self.limit).map_err(into_error)?;
         Ok(line.map(|line| line.split(|&b| b == b'\t').map(unescape_bytes).collect()))
     }
 }
 
-/// Statements after which the transaction keeps no lock on the definitions of the tables that they read.
+/// Wraps a query so that the transaction keeps no metadata locks on the tables that it read.
 fn apart(sql: &str) -> String {
     format!("SAVEPOINT tik_backup;\n{sql};\nROLLBACK TO SAVEPOINT tik_backup")
 }
 
 /// A table may have been altered or dropped since: then the dump is tried again.
-fn told(unanswered: Unanswered) -> Error {
+fn into_error(unanswered: Unanswered) -> Error {
     hints::explain(unanswered.error).passes(Passing::Busy)
 }

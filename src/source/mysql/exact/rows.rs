@@ -1,4 +1,4 @@
-//! Finds the rows of a dump among those that were read beside it.
+//! Matching the rows of a dump with those that were read beside it.
 
 use std::{
     collections::BTreeMap,
@@ -20,7 +20,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Connections on which nothing happens for long are cut off on the way to the server.
+/// Idle connections may be closed by the network.
 const QUIET: Duration = Duration::from_secs(60);
 /// So many columns are named in a note.
 const NAMED: usize = 10;
@@ -28,7 +28,7 @@ const NAMED: usize = 10;
 /// A table that cannot be read, and why.
 pub(in crate::source::mysql) type Unreadable = Arc<Mutex<Option<(String, String)>>>;
 
-/// What stands in a dump in the place of what the tool wrote.
+/// The exact values for a dump, in place of those that the tool wrote.
 pub(in crate::source::mysql) struct Exact {
     plan: Plan,
     database: String,
@@ -43,18 +43,18 @@ pub(in crate::source::mysql) struct Exact {
     current: Option<(String, Option<Vec<String>>)>,
     reading: Option<Reading>,
     hasher: RandomState,
-    /// Rows of the present table that had to be forgotten although they are in the dump.
+    /// Rows of the present table that were discarded to limit memory although they are in the dump.
     lost: u64,
-    /// When the sessions were last asked something.
+    /// When the sessions were last used.
     asked: Instant,
     /// The table that a session failed on because it cannot be read, and why.
     unreadable: Unreadable,
-    /// Tables and in how many rows a value may be of another moment, or as the tool wrote it.
+    /// For each table, the number of rows with a value that may be from another moment, or as the tool wrote it.
     uncertain: BTreeMap<String, u64>,
 }
 
 impl Exact {
-    /// Begins to read, if there is something to be read. The tool is to be started after that.
+    /// Begins to read, if needed. The tool must be started afterwards.
     pub(in crate::source::mysql) fn begin(
         plan: Plan,
         connection: &Connection,
@@ -86,12 +86,12 @@ impl Exact {
         Ok(exact)
     }
 
-    /// Where the table will be named that a session fails on.
+    /// The shared slot for the table that a session fails on.
     pub(in crate::source::mysql) fn unreadable(&self) -> Unreadable {
         Arc::clone(&self.unreadable)
     }
 
-    /// Is there anything to be looked at?
+    /// Is there anything to read?
     pub(in crate::source::mysql) fn is_needed(&self) -> bool {
         !self.plan.tables.is_empty()
     }
@@ -100,7 +100,7 @@ impl Exact {
         Ok(Feed::new(Reader::open(&self.connection, &self.database, &self.item, self.limit, &self.cancel)?))
     }
 
-    /// What an operator should know: of which columns a value may not be exact.
+    /// Notes for the operator: columns whose values may not be exact.
     pub(in crate::source::mysql) fn notes(&self) -> Vec<String> {
         let rows: u64 = self.uncertain.values().sum();
         let changed = self.columns(|table, kind| self.uncertain.contains_key(table) && kind.is_inexact());
@@ -108,14 +108,14 @@ impl Exact {
         let mut notes = Vec::new();
         if let Some(columns) = changed {
             notes.push(format!(
-                "in {} values are stored as the dump tool writes them, which is not exactly as they are, because the \
-                 rows could not be found a second time, or changed at that moment: {columns}",
+                "in {} some values may not be exact: they are stored as the dump tool writes them, because the rows \
+                 changed during the dump or could not be found again: {columns}",
                 crate::output::count(rows, "row")
             ));
         }
         if let Some(columns) = doubles {
             notes.push(format!(
-                "this server does not write numbers of type DOUBLE exactly as they are, so the last digit may differ after a \
+                "this server does not write numbers of type DOUBLE exactly, so the last digit may differ after a \
                  restore: {columns}"
             ));
         }
@@ -139,7 +139,7 @@ impl Exact {
         let Some(reading) = self.reading.take() else { return Ok(()) };
         self.asked = Instant::now();
         let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
-        // What both have was there in between as well.
+        // A row in both sessions existed in between as well.
         let mut lost = self.lost;
         while !before.ended || !after.ended {
             before.read_some(&reading, &self.hasher)?;
@@ -253,7 +253,7 @@ impl Exact {
             let (Some(before), Some(after)) = (&mut self.before, &mut self.after) else { return Ok(()) };
             let uncertain = self.uncertain.entry(reading.table.clone());
             if values.len() != reading.names.len() {
-                // Not the columns that were expected: nothing is put where it might not belong.
+                // Unexpected columns: no values are replaced.
                 *uncertain.or_default() += 1;
                 return Ok(());
             }
@@ -280,7 +280,7 @@ impl Exact {
                         *uncertain.or_default() += 1;
                     }
                 }
-                // It was another before, and another after.
+                // The row has different values before and after.
                 (None, None) => {
                     before.allowed += if known.0 { 2 } else { 0 };
                     after.allowed += if known.1 { 2 } else { 0 };
@@ -307,7 +307,7 @@ impl Exact {
     }
 }
 
-/// Puts the values of a row into it where that is needed. Returns whether all of them could be had.
+/// Replaces the values of a row where needed. Returns whether all exact values were available.
 fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(usize, Vec<u8>)>) -> bool {
     let mut whole = true;
     for ((at, column), found) in reading.inexact.iter().zip(found) {
@@ -329,7 +329,7 @@ fn put(reading: &Reading, values: &[&[u8]], found: &Found, instead: &mut Vec<(us
     whole
 }
 
-/// How a `FLOAT` is to be written, if it is not as it was.
+/// The text for a `FLOAT`, if it differs from the one in the dump.
 fn float(written: &[u8], exact: &[u8]) -> Option<Vec<u8>> {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
     let exact = number(exact)? as f32;

@@ -1,4 +1,4 @@
-//! Other databases, as far as one that refers to them needs them: their tables without rows, their routines and views.
+//! Stand-ins for other databases that a database refers to: their tables without rows, routines and views.
 
 use std::{collections::BTreeSet, io::Write};
 
@@ -26,7 +26,7 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// Makes the database. What cannot be created is left out: whoever needs it fails and says so.
+    /// Creates the database. Objects that cannot be created are left out: an object that needs them fails with an error.
     pub fn define(
         manifest: &Manifest,
         files: &dyn Files,
@@ -35,10 +35,10 @@ impl Companion {
         cancel: &Cancel,
     ) -> Result<Self> {
         let detail = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
-        let detail = detail.ok_or_else(|| Error::failed("the snapshot holds no MySQL database"))?;
+        let detail = detail.ok_or_else(|| Error::failed("the snapshot contains no MySQL database"))?;
         target::create(&Session::new(connection, cancel), database, detail, false)?;
         let item = format!("{}/{}", manifest.source, manifest.item);
-        // With --force the client goes on after errors, and says at its end that there were some.
+        // With --force the client continues after errors, and reports at the end that there were some.
         let mut input = client(connection, database, &item, cancel).arg("--force").spawn_input()?;
         let mut rewrite = Rewrite::new(database, false, Phases::definitions(&mut input))
             .without_places(true)
@@ -52,14 +52,14 @@ impl Companion {
         Ok(Self { database: database.to_owned(), item, views })
     }
 
-    /// The other databases that it refers to in its turn.
+    /// The databases that it refers to itself.
     pub fn outside(&self) -> BTreeSet<String> {
         let tables = self.views.tables_need().iter().map(|(database, _)| database.clone());
         outside(&self.views, &self.database).into_iter().chain(tables).collect()
     }
 
-    /// Creates its views, now that what they read is there. Those that cannot be created are not there: whoever reads them
-    /// fails and says so.
+    /// Creates its views, now that the objects that they read exist. Views that cannot be created are left out: a view that
+    /// reads them fails with an error.
     pub fn create_views(&self, connection: &Connection, cancel: &Cancel) -> Result<()> {
         let Self { database, item, views } = self;
         Creation { connection, cancel, database, item, views }.create().map(drop)

@@ -1,4 +1,4 @@
-//! A database, or a whole server, as a target of restores, with the tools to reach it.
+//! A database, or a whole server, as a restore target, with the client tools to access it.
 
 use super::{
     Target, parse_server_url, parse_url, read_back, restore,
@@ -20,7 +20,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A database and the tools to reach it with.
+/// A database, with the client tools to access it.
 struct Into {
     target: Target,
     clients: Clients,
@@ -52,10 +52,10 @@ impl RestoreTarget for Into {
     }
 }
 
-/// The target that a URL names. Where the tools are, the source says if it is of this kind.
+/// Parses the URL of a target. The directories of client tools are taken from the source if it is of this kind.
 ///
 /// # Errors
-/// The URL is none of a database.
+/// The URL is not valid for a database.
 pub(in crate::source) fn by_url(
     url: &str,
     configured: Option<&(dyn KindConfig + 'static)>,
@@ -104,7 +104,7 @@ impl WholeServer for AllOfServer {
     }
 }
 
-/// A server and the tools to reach it with.
+/// A server, with the client tools to access it.
 struct Server {
     params: ConnectParams,
     clients: Clients,
@@ -155,7 +155,7 @@ impl Server {
         Part { manifest: part.manifest, files: part.files, target }
     }
 
-    /// Reads a database back if that is wanted.
+    /// Reads a database back if requested.
     fn verified(
         &self,
         part: &Part<'_>,

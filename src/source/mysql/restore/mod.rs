@@ -1,5 +1,5 @@
-//! Putting a database back: a new or empty database like the original, the SQL client fed straight from the repository,
-//! and afterwards the rows counted and compared with the manifest.
+//! Restoring a database: a new or empty database like the original, the SQL client fed directly from the repository, and
+//! afterwards a comparison of row counts with the manifest.
 
 mod companion;
 mod into;
@@ -41,8 +41,7 @@ use crate::{
     stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
-/// Restores a database from `files` into `target`. Views that read what is not there, because it lies in another database,
-/// are listed as missing.
+/// Restores a database from `files` into `target`. Views that read missing objects of other databases are listed as missing.
 pub fn restore(
     manifest: &Manifest,
     files: &dyn Files,
@@ -57,7 +56,7 @@ pub fn restore(
     Ok(done)
 }
 
-/// A database that holds everything but its views.
+/// A database that is loaded except for its views.
 pub struct Loaded<'a> {
     manifest: &'a Manifest,
     target: &'a Target,
@@ -71,10 +70,9 @@ pub struct Loaded<'a> {
 
 /// Why a database could not be loaded.
 pub struct Unloaded {
-    /// What went wrong.
+    /// The error.
     pub error: Error,
-    /// Objects that its tables need, and that are not on the server because they belong to other databases: database and
-    /// name.
+    /// Objects of other databases that its tables need and the server lacks: database and name.
     pub outside: BTreeSet<(String, String)>,
 }
 
@@ -96,8 +94,8 @@ impl From<Unloaded> for Error {
     }
 }
 
-/// Restores everything but views into a new or empty database. [`Loaded::finish`] does the rest, once what the views read of
-/// other databases is there.
+/// Restores everything except views into a new or empty database. [`Loaded::finish`] does the rest, once the objects of other
+/// databases that the views read exist.
 pub fn load<'a>(
     manifest: &'a Manifest,
     files: &dyn Files,
@@ -108,7 +106,7 @@ pub fn load<'a>(
     notice: &dyn Fn(&str),
 ) -> std::result::Result<Loaded<'a>, Unloaded> {
     let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
-        Error::usage("this snapshot holds no MySQL database")
+        Error::usage("this snapshot contains no MySQL database")
             .hint(format!("for users use --to DIR and feed {GLOBALS_SQL} to the SQL client"))
     })?;
     require_known_options(options)?;
@@ -134,7 +132,7 @@ pub fn load<'a>(
     let mut needs = BTreeSet::new();
     let views = restore.fill(files, &mut needs, &mut done).map_err(|error| {
         needs.retain(|(database, _)| *database != target.database);
-        // What cannot be found out is not said.
+        // Without the information there is no note.
         let outside = views::absent(&session, &needs).unwrap_or_default();
         Unloaded { error: Options::incomplete(error, &done.database, done.created), outside }
     })?;
@@ -147,8 +145,8 @@ impl Loaded<'_> {
         outside(&self.views, &self.target.database)
     }
 
-    /// Creates the views as far as that is possible now: those of other databases may read them. What goes wrong is for
-    /// [`Loaded::finish`] to say, which creates them again.
+    /// Creates the views as far as possible now, because views of other databases may read them. Errors are reported by
+    /// [`Loaded::finish`], which creates them again.
     fn try_views(&self) {
         let item = format!("{}/{}", self.manifest.source, self.manifest.item);
         let _: Result<_> = self.creation(&item).create();
@@ -164,7 +162,7 @@ impl Loaded<'_> {
         }
     }
 
-    /// Creates the views, counts all rows and looks for every object.
+    /// Creates the views, counts all rows and checks that every object exists.
     pub fn finish(&self) -> Result<Restored> {
         let mut done = self.done.clone();
         let session = Session::new(&self.connection, self.cancel);
@@ -181,7 +179,7 @@ impl Loaded<'_> {
         let read_only = database.is_some_and(|database| database.read_only);
         if !done.missing.is_empty() && read_only {
             done.notes.push(
-                "the database was read only, and is not while views are missing: create them, then ALTER DATABASE … READ ONLY = 1"
+                "the original is read only, but the database stays writable while views are missing: create them, then ALTER DATABASE … READ ONLY = 1"
                     .to_owned(),
             );
         } else if let Some(database) = database.filter(|_| self.options.table.is_none()) {
@@ -208,7 +206,8 @@ struct Restore<'a> {
 }
 
 impl Restore<'_> {
-    /// Feeds the SQL client from the repository. The views come back, and into `needs` what tables need of other databases.
+    /// Feeds the SQL client from the repository. Returns the views, and adds objects of other databases that tables need to
+    /// `needs`.
     fn fill(&self, files: &dyn Files, needs: &mut Names, done: &mut Restored) -> Result<Views> {
         let warnings = Warnings::default();
         let seen = warnings.clone();
@@ -222,7 +221,7 @@ impl Restore<'_> {
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head)
-            .telling(true);
+            .announcing(true);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
@@ -249,11 +248,11 @@ impl Restore<'_> {
     }
 }
 
-/// Statements that make the session take what the source's server has taken: rows that break a CHECK (MariaDB), rows that may
-/// become too large for a page, and tables without a key, which must not get one either. MySQL lets only administrators do so.
+/// Statements that make the session accept everything that the source accepted: rows that violate a CHECK (MariaDB), rows that
+/// may become too large for a page, and tables without a primary key. MySQL allows this only to administrators.
 ///
-/// Without its strict mode InnoDB of MySQL ignores the clauses that name folders, so that it is switched off only where those
-/// are left out.
+/// Without strict mode MySQL's InnoDB ignores the clauses that name directories, so strict mode is disabled only if these are
+/// left out.
 fn session_setup(session: &Session<'_>, flavour: Flavour, options: &Options) -> &'static str {
     const MARIADB: &str = "\nSET check_constraint_checks = 0, innodb_strict_mode = 0;";
     const MYSQL: &str = "\nSET SESSION foreign_key_checks = 0 /*!80013 , sql_require_primary_key = 0 */ \
@@ -270,7 +269,7 @@ fn session_setup(session: &Session<'_>, flavour: Flavour, options: &Options) -> 
     }
 }
 
-/// Whether all files are to be where the server puts them by itself.
+/// Whether all files go to the server's default locations.
 fn is_in_place(options: &Options) -> bool {
     options.no_tablespaces || options.scratch
 }
@@ -283,17 +282,17 @@ fn require_known_options(options: &Options) -> Result<()> {
             (options.skip_superuser, "--skip-superuser-objects"),
         ],
         "MySQL and MariaDB",
-        "their dumps of databases hold no grants; --no-owner leaves definers out",
+        "their database dumps contain no grants; --no-owner drops all definers",
     )?;
     Options::refuse(
         &[(options.keep_going, "--continue")],
         "MySQL and MariaDB",
-        "take the script with --to DIR and feed it to their client with --force",
+        "restore the script with --to DIR and load it with their client and --force",
     )
 }
 
 fn require_table(manifest: &Manifest, table: &str) -> Result<()> {
-    // A dump that was not digested may have tables the manifest does not know.
+    // A dump that was not digested may have tables that are not in the manifest.
     let known = manifest.digested != crate::source::manifest::Digested::Yes
         || manifest.objects.iter().any(|object| object.name == table);
     if known { Ok(()) } else { Err(no_such_table(manifest, table)) }
@@ -321,22 +320,22 @@ fn choose_client<'a>(
             manifest.server_version, server.version_text
         ))
         .hint(format!(
-            "restore into {}, or take the files with --to DIR and adapt the script",
+            "restore into {}, or restore the files with --to DIR and adapt the script",
             detail.flavour
         )));
     }
     let original = Version::find(manifest.server_version.split_whitespace().nth(1).unwrap_or_default());
     if original.is_some_and(|original| (original.0, original.1) > (server.version.0, server.version.1)) {
         return Err(Error::failed(format!(
-            "the dump is of {}, the target is the older {}: it may not know what the dump uses",
+            "the dump is of {}, the target is the older {}: it may not support features that the dump uses",
             manifest.server_version, server.version_text
         ))
-        .hint("restore into a server of that version or newer, or take the files with --to DIR"));
+        .hint("restore into a server of that version or newer, or restore the files with --to DIR"));
     }
     clients.choose(server.flavour, server.version)
 }
 
-/// What must be in the database afterwards.
+/// The objects that must be in the database afterwards.
 fn expected(detail: &Detail, options: &Options) -> Objects {
     let wanted = |kind: &str, name: &str| match &options.table {
         None => true,
@@ -350,7 +349,7 @@ fn expected(detail: &Detail, options: &Options) -> Objects {
         .collect()
 }
 
-/// Names the definers that the target lacks: their views and routines are there, but fail when they are used.
+/// A note with the definers that the target lacks: their views and routines exist, but fail when they are used.
 fn definers(session: &Session<'_>, detail: &Detail, expected: &Objects) -> Result<Option<String>> {
     let mut definers: Vec<String> = detail
         .schema_objects
@@ -363,11 +362,13 @@ fn definers(session: &Session<'_>, detail: &Detail, expected: &Objects) -> Resul
     Ok(match globals::missing(session, &definers)? {
         Some(missing) if missing.is_empty() => None,
         Some(missing) => Some(format!(
-            "definers that do not exist here: {}; what they defined fails when it is used, until they are created (see \
-             {GLOBALS_SQL} of @globals) or the restore is done with --no-owner",
+            "definers that do not exist here: {}; their objects fail when they are used until the definers are created (see \
+             {GLOBALS_SQL} of @globals), or the restore is repeated with --no-owner",
             missing.join(", ")
         )),
-        None => Some(format!("whether these definers exist could not be found out: {}", definers.join(", "))),
+        None => {
+            Some(format!("it could not be checked whether these definers exist: {}", definers.join(", ")))
+        }
     })
 }
 

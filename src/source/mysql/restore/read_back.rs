@@ -1,4 +1,4 @@
-//! Reading a restored database back and comparing it with what was backed up.
+//! Reading a restored database back and comparing it with the backup.
 
 use super::{Target, as_made};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// In what a restored database differs from what was backed up.
+/// The differences between a restored database and the backup.
 ///
 /// # Errors
 /// It cannot be read.
@@ -28,7 +28,7 @@ pub(super) fn differences(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
-    // What an engine shows that keeps no rows of its own is not in the database.
+    // Rows of an engine that stores no rows are not in the database.
     let own = |objects: &[Object]| -> Vec<Object> {
         objects.iter().filter(|object| !done.rowless.contains(&object.name)).cloned().collect()
     };
@@ -40,7 +40,7 @@ pub(super) fn differences(
             after.database.clone_from(&before.database);
         }
         let other = of_kind::details(&before.without_views(&done.missing), &after);
-        // Without their definers, definitions are others.
+        // Definitions without definers differ.
         if stored.options.no_owner { notes.extend(other) } else { differences.extend(other) }
     }
     Ok(differences)

@@ -1,11 +1,11 @@
-//! Tables that are made otherwise than the dump defines them: what is said of them, and how their definitions are compared.
+//! Tables that are created differently from their definition in the dump: notes about them, and the comparison.
 
 use crate::source::mysql::{
     Detail,
     script::{Made, Redefined},
 };
 
-/// What an operator should know.
+/// Notes for the operator.
 pub(crate) fn notes(redefined: &[Redefined]) -> Vec<String> {
     let mut notes = Vec::new();
     let moved: Vec<&str> = redefined
@@ -15,16 +15,16 @@ pub(crate) fn notes(redefined: &[Redefined]) -> Vec<String> {
         .collect();
     if !moved.is_empty() {
         notes.push(format!(
-            "restored without DATA DIRECTORY, INDEX DIRECTORY and TABLESPACE, so that all files are in the server's own \
-             folder: {}",
+            "restored without DATA DIRECTORY, INDEX DIRECTORY and TABLESPACE, so that all files are in the server's data \
+             directory: {}",
             few(&moved)
         ));
     }
     for table in redefined {
         if let Made::StandIn(engine) = &table.made {
             notes.push(format!(
-                "the definition of table {} is not proven: its engine {engine} reaches outside of the server, so an empty \
-                 table with the same columns stood in for it",
+                "the definition of table {} is not proven: its engine {engine} accesses data outside of the server, so it was \
+                 replaced by an empty table with the same columns",
                 table.table
             ));
         }
@@ -41,7 +41,7 @@ fn few(names: &[&str]) -> String {
     }
 }
 
-/// What the restored database must be: `stored` with the definitions as they were made. `restored` is what was found there.
+/// The expected result: `stored` with the definitions as they were created. `restored` is the actual result.
 pub(crate) fn as_made(stored: &Detail, restored: &Detail, redefined: &[Redefined]) -> Detail {
     let mut expected = stored.clone();
     for object in expected.schema_objects.iter_mut().filter(|object| object.kind == "table") {

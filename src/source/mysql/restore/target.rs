@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// Where to restore to.
+/// The target of a restore.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// How to reach the server.
@@ -72,7 +72,7 @@ fn params(url: &Url) -> Result<ConnectParams> {
     })
 }
 
-/// Refuses a database that holds something, and says whether it exists.
+/// Refuses a database that is not empty, and returns whether it exists.
 pub(super) fn require_empty(session: &Session<'_>, database: &str) -> Result<bool> {
     let name = quote_literal(database);
     let rows = session.rows::<1>(&format!(
@@ -96,16 +96,16 @@ pub(super) fn require_empty(session: &Session<'_>, database: &str) -> Result<boo
         .hint("nothing was changed; restore under another name, or drop that database first"))
 }
 
-/// Makes the database like the original, or an empty one equal to it.
+/// Creates the database like the original, or alters an empty one.
 pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exists: bool) -> Result<()> {
     let verb = if exists { "ALTER" } else { "CREATE" };
-    // The words come from a manifest: nothing else than a word gets into the statement.
+    // The value comes from a manifest: only a single word may get into the statement.
     let word = |text: &str| -> Result<String> {
         let valid = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if valid {
             Ok(text.to_owned())
         } else {
-            Err(Error::failed(format!("the manifest names a character set that cannot be one: {text}")))
+            Err(Error::failed(format!("the manifest contains an invalid character set: {text}")))
         }
     };
     let comment =
@@ -131,10 +131,10 @@ pub(super) fn create(session: &Session<'_>, database: &str, like: &Database, exi
         })
 }
 
-/// Gives a restored database what would have kept it from being loaded. What the server refuses is said.
+/// Sets the options of a restored database that would have prevented loading it. Refused options are reported.
 pub(super) fn finish(session: &Session<'_>, database: &str, like: &Database) -> Vec<String> {
     let name = quote_ident(database);
-    // Tables have their own encryption in their definitions: this one is for those to come.
+    // Existing tables have the encryption in their definition: this is the default for new ones.
     let wanted = [
         (like.encrypted, "DEFAULT ENCRYPTION 'Y'", "new tables were encrypted by default on the original"),
         (like.read_only, "READ ONLY = 1", "the original was read only"),
@@ -149,7 +149,7 @@ pub(super) fn finish(session: &Session<'_>, database: &str, like: &Database) -> 
     missing.collect()
 }
 
-/// Lets a database be changed again that [`finish`] made read only.
+/// Makes a database writable again that [`finish`] made read only.
 pub(crate) fn make_writable(session: &Session<'_>, database: &str) -> Result<()> {
     session.query(&format!("ALTER DATABASE {} READ ONLY = 0", quote_ident(database))).map(drop)
 }

@@ -1,4 +1,4 @@
-//! After a restore: what is in the database must be what the manifest recorded.
+//! After a restore: comparing the database with the manifest.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use crate::{
 
 /// Counting a large table takes long.
 const COUNT_WITHIN: Duration = Duration::from_secs(24 * 3600);
-/// Tables counted with one question.
+/// Number of tables in one counting query.
 const TOGETHER: usize = 100;
 
-/// Counts the rows of every restored table and looks for every object.
+/// Counts the rows of every restored table and checks that every object exists.
 pub(super) fn verify(
     session: Session<'_>,
     manifest: &Manifest,
@@ -49,12 +49,10 @@ pub(super) fn verify(
         .partition(|object| found.is_rowless(&object.name));
     if !rowless.is_empty() {
         done.rowless = rowless.into_iter().map(|object| object.name.clone()).collect();
-        done.notes.push(format!(
-            "not counted, because their engine keeps no rows of its own: {}",
-            done.rowless.join(", ")
-        ));
+        done.notes
+            .push(format!("not counted, because their engine stores no rows: {}", done.rowless.join(", ")));
     }
-    // The rows of a table with its history are all that it ever had.
+    // With its history, a table's count includes all earlier rows.
     let history = manifest.detail::<Detail>().map(|detail| detail.history.as_slice()).unwrap_or_default();
     let mut different = Vec::new();
     for some in tables.chunks(TOGETHER) {
@@ -72,7 +70,7 @@ pub(super) fn verify(
             }
         }
         if counts.len() != some.len() {
-            return Err(Error::failed("the server did not count the rows of all tables"));
+            return Err(Error::failed("the server did not return the row counts of all tables"));
         }
     }
     if different.is_empty() {

@@ -1,5 +1,5 @@
-//! Views come last, when everything that they read is there. Those that read something of another database which is not there
-//! are left out and told: they do not keep the others from being restored.
+//! Creating the views, after all other objects. Views that read missing objects of another database are left out and reported;
+//! the others are restored all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,15 +27,15 @@ use crate::{
 /// Objects of databases: database and name.
 pub(super) type Names = BTreeSet<(String, String)>;
 
-/// Objects that one question asks for.
+/// Maximum number of objects in one query.
 const TOGETHER: usize = 100;
-/// What a server says of a view whose tables are there, but are not what the view was made on: an unknown column (1054), a
-/// view that is broken itself (1356), a view that cannot be written through (1368).
+/// Errors of a view whose tables exist but differ from those that it was created with: an unknown column (1054), a broken
+/// view (1356), a view that is not updatable (1368).
 const UNLIKE: [u32; 3] = [1054, 1356, 1368];
-/// What a server says of a view that reads another one whose definer is not there (1449), or may not read what that reads (1356).
+/// Errors of a view that reads another view whose definer does not exist (1449) or lacks a privilege (1356).
 const OF_DEFINERS: [u32; 2] = [1449, 1356];
 
-/// The client that takes a script for a database.
+/// The client that loads a script into a database.
 pub(super) fn client(connection: &Connection, database: &str, item: &str, cancel: &Cancel) -> Command {
     connection
         .sql()
@@ -57,8 +57,7 @@ pub(super) struct Creation<'a> {
 }
 
 impl<'a> Creation<'a> {
-    /// Creates all views, in whatever order they read each other. Those that could not be created come back, and are not in
-    /// the database.
+    /// Creates all views, whatever their dependencies. Returns those that could not be created; they are not in the database.
     pub(super) fn create(&self) -> Result<Vec<(&'a View, Error)>> {
         let all = self.views.all();
         if all.is_empty() {
@@ -87,7 +86,7 @@ impl<'a> Creation<'a> {
             if failed.keys().copied().eq(before.iter().copied()) {
                 break;
             }
-            // What failed may have lacked what is there by now; and what reads it was made on its stand-in.
+            // The objects that a failed view reads may exist by now; and views that read it were created on its stand-in.
             let names: BTreeSet<String> = failed.keys().map(|at| all[*at].name.clone()).collect();
             todo = (0..all.len())
                 .filter(|at| failed.contains_key(at) || all[*at].reads_any(self.database, &names))
@@ -103,8 +102,8 @@ impl<'a> Creation<'a> {
         fed.and_then(|()| input.finish().map(drop)).map_err(hints::explain)
     }
 
-    /// Creates all views, and writes down those that are missing because of what is not in this database. Fails if one cannot
-    /// be created for another reason.
+    /// Creates all views, and records those that are missing because of other databases. Fails if a view cannot be created for
+    /// another reason.
     pub(super) fn restore(&self, session: &Session<'_>, done: &mut Restored) -> Result<()> {
         let failed = self.create()?;
         if failed.is_empty() {
@@ -131,15 +130,15 @@ impl<'a> Creation<'a> {
         let named = if absent.is_empty() { reads } else { absent };
         if !named.is_empty() {
             done.notes.push(format!(
-                "what the missing views read lies in other databases, and is not there or not as it was: {}; restore those \
-                 databases too, then feed the file with the statements to the client",
+                "the missing views read objects of other databases that do not exist or differ: {}; restore those \
+                 databases too, then load the file with the statements with the client",
                 listed(&named)
             ));
         }
         if failed.iter().any(|(_, error)| code::is_any(error, &OF_DEFINERS)) {
             done.notes.push(
-                "missing views read views whose definer is not there, or may not read what those read: create the definers \
-                 (globals.sql of @globals) and feed the file with the statements to the client, or restore with --no-owner"
+                "missing views read views whose definer does not exist or lacks a privilege: create the definers (globals.sql of \
+                 @globals) and load the file with the statements with the client, or restore with --no-owner"
                     .to_owned(),
             );
         }
@@ -156,7 +155,7 @@ impl<'a> Creation<'a> {
         unlike || reads.any(|name| absent.contains(&name)) || view.reads_any(self.database, lost)
     }
 
-    /// A script with the missing views, each behind those that it reads: there are no stand-ins any more.
+    /// A script with the missing views, each after those that it reads, because the stand-ins are gone.
     fn statements(&self, mut left: Vec<&View>) -> Vec<u8> {
         let mut ordered = Vec::new();
         while !left.is_empty() {
@@ -164,7 +163,7 @@ impl<'a> Creation<'a> {
             let (later, now): (Vec<&View>, Vec<&View>) =
                 left.into_iter().partition(|view| view.reads_any(self.database, &names));
             if now.is_empty() {
-                // Views do not read each other in a circle; if names say so, their order is as good as any other.
+                // Views have no circular dependencies; if the names suggest one, any order is as good.
                 ordered.extend(later);
                 break;
             }
@@ -191,7 +190,7 @@ fn outside(view: &View, own: &str) -> impl Iterator<Item = (String, String)> {
     view.outside(own).map(|(database, name)| (database.to_owned(), name.to_owned()))
 }
 
-/// Those tables, views and routines that the server does not have, or does not show to this account.
+/// The tables, views and routines that the server does not have, or does not show to this account.
 pub(super) fn absent(session: &Session<'_>, names: &Names) -> Result<Names> {
     let mut absent = names.clone();
     for some in names.iter().collect::<Vec<_>>().chunks(TOGETHER) {
@@ -207,7 +206,7 @@ pub(super) fn absent(session: &Session<'_>, names: &Names) -> Result<Names> {
             is_one("TABLE_SCHEMA", "TABLE_NAME"),
             is_one("ROUTINE_SCHEMA", "ROUTINE_NAME")
         ))?;
-        // Names of routines are compared without their case, those of tables as the server is set up.
+        // Names of routines are compared without case, names of tables as the server is configured.
         let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
         absent.retain(|(database, name)| {
             !found.iter().any(|[schema, found]| same(schema, database) && same(found, name))
@@ -236,7 +235,7 @@ fn missing(view: &View, error: &Error) -> Missing {
     }
 }
 
-/// A text for a comment, which must not end before its end.
+/// A text for one comment line, without line breaks.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

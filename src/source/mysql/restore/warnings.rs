@@ -1,19 +1,19 @@
-//! What a server warns of while a dump is loaded.
+//! Warnings of a server while a dump is loaded.
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::source::mysql::script::TOLD;
+use crate::source::mysql::script::ANNOUNCEMENT;
 
-/// So many are kept.
+/// At most this many are kept.
 const KEPT: usize = 20;
 
-/// Numbers of warnings that say nothing about what was stored. Definitions are compared by themselves.
+/// Numbers of warnings that do not concern stored data. Definitions are compared separately.
 ///
 /// - 139: a row of the table may become too large for a page (InnoDB)
 /// - 1287, 1681, 4166: a word, variable, display width, `ZEROFILL` or foreign key that newer versions may refuse
-/// - 1449: the definer does not exist, which is told apart
+/// - 1449: the definer does not exist, which is reported separately
 /// - 1831: two indexes of a table are the same
 /// - 1906: the value of a generated column is computed, not taken (MariaDB)
 /// - 3090, 3135: modes as version 5.7 wrote them
@@ -22,10 +22,10 @@ const KEPT: usize = 20;
 /// - 3719, 3778, 3779, 4079: the character sets utf8mb3 and ucs2, their names and collations
 const HARMLESS: [u32; 15] =
     [139, 1287, 1449, 1681, 1831, 1906, 3090, 3135, 3674, 3719, 3778, 3779, 4079, 4166, 6001];
-/// How warnings of number 1478 begin that come from tables which InnoDB took without its strict mode: they are made as they were.
+/// Prefixes of warnings 1478 about tables that InnoDB accepted without strict mode: they are created unchanged.
 const OPTIONS: [&str; 2] = ["InnoDB: assuming ROW_FORMAT=", "InnoDB: ignoring KEY_BLOCK_SIZE="];
 
-/// Collects what the SQL client shows of warnings.
+/// Collects the warnings that the SQL client prints.
 #[derive(Clone, Default)]
 pub(super) struct Warnings {
     found: Arc<Mutex<Found>>,
@@ -33,7 +33,7 @@ pub(super) struct Warnings {
 
 #[derive(Default)]
 struct Found {
-    /// What is being made or filled.
+    /// The object that is being created or filled.
     present: String,
     first: Vec<String>,
     more: u64,
@@ -42,7 +42,7 @@ struct Found {
 impl Warnings {
     /// Takes the next line that the client wrote to stdout.
     pub(super) fn line(&self, line: &str) {
-        if let Some(what) = line.strip_prefix(TOLD) {
+        if let Some(what) = line.strip_prefix(ANNOUNCEMENT) {
             what.clone_into(&mut self.lock().present);
         } else if is_problem(line) {
             let mut found = self.lock();
@@ -126,7 +126,7 @@ mod tests {
         let warnings = Warnings::default();
         problems.iter().chain(&harmless).for_each(|line| warnings.line(line));
         assert_eq!(warnings.take(), problems);
-        warnings.line(&format!("{TOLD}table it's (Code 7): odd"));
+        warnings.line(&format!("{ANNOUNCEMENT}table it's (Code 7): odd"));
         (0..30).for_each(|_| warnings.line(problems[1]));
         let found = warnings.take();
         assert_eq!((found.len(), found.last().map(String::as_str)), (KEPT + 1, Some("and 10 more")));

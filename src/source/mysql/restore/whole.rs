@@ -1,5 +1,5 @@
-//! All databases of a server together: first the accounts, then the tables of all databases, then their views, and at last what
-//! the accounts may do, once everything that is granted is there.
+//! Restoring all databases of a server: first the accounts, then the tables of all databases, then their views, and at last the
+//! grants, when the granted objects exist.
 
 use std::{collections::BTreeSet, io::Write};
 
@@ -21,10 +21,10 @@ use crate::{
     stream::{cancel::Cancel, child::into_error, files::Files},
 };
 
-/// So many problems with accounts are listed.
+/// At most this many problems with accounts are listed.
 const LISTED: usize = 20;
 
-/// A database to restore: its manifest and files, and where it goes.
+/// A database to restore: its manifest, files, and target.
 pub struct Part<'a> {
     /// What is in it.
     pub manifest: &'a Manifest,
@@ -45,7 +45,7 @@ pub struct Whole<'a> {
 }
 
 impl<'a> Whole<'a> {
-    /// Looks at the server, and changes nothing.
+    /// Checks the server, without changes.
     ///
     /// # Errors
     /// The server is of another family or older than one of the dumps, or one of the databases is not empty.
@@ -58,7 +58,7 @@ impl<'a> Whole<'a> {
     ) -> Result<Self> {
         require_known_options(options)?;
         let server = crate::source::mysql::ask(params, clients, cancel)?;
-        // A dump of the other family is said to be one, whatever clients there are.
+        // A dump of the other family is reported first, whatever clients are installed.
         for part in parts {
             if let Some(detail) = part.manifest.detail::<Detail>() {
                 choose_client(clients, part.manifest, detail, &server)
@@ -77,13 +77,13 @@ impl<'a> Whole<'a> {
             }
         }
         if !full.is_empty() {
-            return Err(Error::failed(format!("not every database is new or empty: {}", full.join("; ")))
+            return Err(Error::failed(format!("databases exist and are not empty: {}", full.join("; ")))
                 .hint("nothing was changed; drop those databases first, or restore the others one by one"));
         }
         Ok(Self { clients, options, cancel, connection, existed })
     }
 
-    /// Creates the accounts that do not exist. What they may do comes last: see [`Self::grant`].
+    /// Creates the missing accounts. Their grants come last: see [`Self::grant`].
     pub fn accounts(&self, manifest: &Manifest, files: &dyn Files) -> Result<Grants> {
         let script = String::from_utf8_lossy(&files.read(GLOBALS_SQL)?).into_owned();
         let known = manifest.detail::<Detail>().map(|detail| detail.accounts.as_slice()).unwrap_or_default();
@@ -96,10 +96,7 @@ impl<'a> Whole<'a> {
         let mut grants = Grants::default();
         if !existing.is_empty() {
             let names: Vec<String> = existing.iter().map(|account| shown(account)).collect();
-            grants
-                .accounts
-                .notes
-                .push(format!("accounts that exist were left as they are: {}", names.join(", ")));
+            grants.accounts.notes.push(format!("existing accounts were not changed: {}", names.join(", ")));
         }
         let names: Vec<String> = existing.into_iter().flat_map(written).collect();
         let lines = script.lines().filter(|line| !line.is_empty() && !line.starts_with("--"));
@@ -111,14 +108,14 @@ impl<'a> Whole<'a> {
         Ok(grants)
     }
 
-    /// Gives the new accounts what they may do.
+    /// Runs the grants of the new accounts.
     pub fn grant(&self, grants: Grants) -> Result<Accounts> {
         let Grants { later, mut accounts } = grants;
         self.statements(&later.iter().map(String::as_str).collect::<Vec<_>>(), &mut accounts)?;
         Ok(accounts)
     }
 
-    /// Runs statements, each by itself if one of them fails.
+    /// Runs statements together, or one by one if one of them fails.
     fn statements(&self, lines: &[&str], accounts: &mut Accounts) -> Result<()> {
         if lines.is_empty() || self.feed(&lines.join("\n")).is_ok() {
             return Ok(());
@@ -157,7 +154,7 @@ impl<'a> Whole<'a> {
         fed.and_then(|()| input.finish().map(drop))
     }
 
-    /// Restores the databases. One that fails does not keep the others from being restored.
+    /// Restores the databases; after a failure it continues with the others.
     pub fn restore(&self, parts: &[Part<'_>], notice: &dyn Fn(&str)) -> Vec<Result<Restored>> {
         let mut loaded: Vec<Result<Loaded<'_>>> = Vec::new();
         let mut again = Vec::new();
@@ -173,7 +170,7 @@ impl<'a> Whole<'a> {
                 }
             });
         }
-        // What some needed of others may be there by now.
+        // Objects of other databases may exist by now.
         for at in again {
             let database = &parts[at].target.database;
             if self.existed.contains(database) {
@@ -205,7 +202,7 @@ impl<'a> Whole<'a> {
     }
 }
 
-/// Statements that wait until everything is there, and what came of the accounts so far.
+/// Statements to run after everything else, and the result for the accounts so far.
 #[derive(Debug, Default)]
 pub struct Grants {
     later: Vec<String>,
@@ -250,7 +247,7 @@ fn is_of_any(line: &str, names: &[String]) -> bool {
     })
 }
 
-/// What the server said, without the statement, which may hold a hash of a password.
+/// The server's message, without the statement, which may contain a password hash.
 fn said(error: &Error) -> String {
     let line = code::client_line(error).unwrap_or("a client that could not be run");
     line.split(" near '").next().unwrap_or_default().to_owned()

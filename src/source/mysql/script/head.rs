@@ -1,18 +1,18 @@
-//! The settings in the head of a dump, so that it can be loaded as it was made.
+//! Adapts the settings in the head of a dump, so that all its rows can be loaded.
 
 use std::io::{self, Read};
 
-/// The head is not longer than that.
+/// Maximum length of the head.
 const LONGEST: usize = 16 * 1024;
 /// What dump tools set.
 const MODE: &[u8] = b"SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n";
-/// Dates such as 31 February are loaded as they are, and not as zeros.
+/// Dates such as 31 February are loaded unchanged, and not as zeros.
 const LENIENT: &[u8] = b"SQL_MODE='NO_AUTO_VALUE_ON_ZERO,ALLOW_INVALID_DATES' */;\n";
-/// MariaDB does not check rows against constraints that it did not check before either.
+/// MariaDB does not check loaded rows against constraints, because stored rows may violate them.
 const UNCHECKED: &[u8] =
     b"/*M!100201 SET @OLD_CHECK_CONSTRAINT_CHECKS=@@CHECK_CONSTRAINT_CHECKS, CHECK_CONSTRAINT_CHECKS=0 */;\n";
 
-/// A dump whose head lets everything in that the server had let in. A head that is not as known stays as it is.
+/// A dump whose head accepts everything that the server had accepted. An unknown head is not changed.
 pub struct Head<R> {
     inner: R,
     mariadb: bool,
@@ -27,7 +27,7 @@ impl<R: Read> Head<R> {
         Self { inner, mariadb, buf: Vec::new(), at: 0, passed: false }
     }
 
-    /// Gives the reader back.
+    /// Returns the reader.
     pub fn into_inner(self) -> R {
         self.inner
     }

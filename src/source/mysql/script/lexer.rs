@@ -1,4 +1,4 @@
-//! Cuts a dump into statements, comments and client commands as the SQL client does, in pieces of any size.
+//! Splits a dump into statements, comments and client commands as the SQL client does, for input in pieces of any size.
 
 use memchr::{memchr, memchr2, memmem};
 
@@ -7,18 +7,18 @@ use crate::stream::digest::RowDigest;
 
 /// Statements longer than this are passed on in pieces: definitions are not that long.
 pub(super) const LONGEST: usize = 16 << 20;
-/// Of a long statement this much stays for looking back.
+/// Number of bytes of a long statement that are kept for looking back.
 const KEPT: usize = 64;
 const SANDBOX: [&[u8]; 2] = [b"/*M!999999\\-", b"/*!999999\\-"];
 
-/// What stands between statements.
+/// Text between statements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gap {
     /// White space.
     Space,
     /// A comment; one to the end of the line has its line feed.
     Comment,
-    /// MariaDB's comment that tells the client to run no commands of its own.
+    /// MariaDB's comment that disables commands of the client.
     Sandbox,
     /// `DELIMITER` with its line feed.
     Command,
@@ -29,30 +29,30 @@ pub(super) enum Gap {
 pub(super) struct Statement<'a> {
     /// The statement without its delimiter.
     pub(super) text: &'a [u8],
-    /// The delimiter as it stands.
+    /// The delimiter as written.
     pub(super) delimiter: &'a [u8],
-    /// Whether a backslash in a string takes the next byte's meaning away.
+    /// Whether a backslash escapes the next byte in a string.
     pub(super) backslash: bool,
 }
 
-/// Takes what a [`Lexer`] finds. All bytes of the dump come exactly once and in order, but for the delimiter, which
-/// comes with its statement.
+/// Receives the output of a [`Lexer`]: all bytes of the dump exactly once and in order, except for the delimiter, which comes
+/// with its statement.
 pub(super) trait Handler {
-    /// A part of what stands between statements.
+    /// A part of the text between statements.
     fn gap(&mut self, gap: Gap, text: &[u8]);
     /// A statement other than an `INSERT` with rows.
     fn statement(&mut self, statement: Statement<'_>);
-    /// A piece of a statement that is too long to be looked at as a whole; `first` if it is the first one.
+    /// A piece of a statement that is too long to be buffered; `first` if it is the first one.
     fn long(&mut self, piece: &[u8], first: bool);
     /// An `INSERT` begins: everything up to the parenthesis of the first row.
     fn insert(&mut self, head: &[u8]);
-    /// Where the rows of the present `INSERT` are added up, if they are.
+    /// The digest for the rows of the current `INSERT`, if they are digested.
     fn rows(&mut self) -> Option<&mut RowDigest> {
         None
     }
     /// The rows of an `INSERT` with all between and the delimiter.
     fn data(&mut self, piece: &[u8]);
-    /// An `INSERT` ended; `foreign`: with something in it that is no row.
+    /// An `INSERT` ended; `foreign`: it contained something that is not a row.
     fn insert_end(&mut self, _foreign: bool) {}
     /// The dump ended within a statement, of which this is the last part.
     fn cut_off(&mut self, text: &[u8]);
@@ -78,25 +78,25 @@ enum State {
     Data,
 }
 
-/// The cutter.
+/// The lexer.
 #[derive(Debug)]
 pub(super) struct Lexer {
     state: State,
     buf: Vec<u8>,
-    /// What stands before this in `buf` is the end of a string or comment and begins nothing.
+    /// The bytes of `buf` before this offset are the end of a string or comment.
     mark: usize,
     delimiter: Vec<u8>,
     backslash: bool,
     conditional: usize,
     insert: bool,
     long: bool,
-    /// What ends the dollar quotes at hand.
+    /// The end of the current dollar quotes.
     dollar: Vec<u8>,
     rows: Rows,
 }
 
 impl Lexer {
-    /// A cutter at the beginning of a dump.
+    /// A lexer at the beginning of a dump.
     pub(super) fn new() -> Self {
         Self {
             state: State::Start,
@@ -112,7 +112,7 @@ impl Lexer {
         }
     }
 
-    /// Takes the next bytes.
+    /// Processes the next bytes.
     pub(super) fn feed(&mut self, mut bytes: &[u8], handler: &mut impl Handler) {
         while let Some(&first) = bytes.first() {
             let used = match self.state {
@@ -196,7 +196,7 @@ impl Lexer {
         }
     }
 
-    /// Whether the buffer holds nothing but a comment.
+    /// Whether the buffer contains only a comment.
     fn is_comment(&self) -> bool {
         let code = [&b"/*!"[..], b"/*M!"].iter().any(|head| self.buf.starts_with(head));
         !self.long && !code && [&b"--"[..], b"#", b"/*"].iter().any(|head| self.buf.starts_with(head))
@@ -264,7 +264,7 @@ impl Lexer {
         }
     }
 
-    /// A routine in another language stands between dollar quotes, as in `AS $$ … $$`.
+    /// The body of a routine in another language is in dollar quotes, as in `AS $$ … $$`.
     fn dollar(&mut self) {
         let Some(start) = self.buf.iter().rposition(|b| is_space(*b)).map(|space| space + 1) else { return };
         let quote = self.buf.get(start..).unwrap_or_default();
@@ -284,7 +284,7 @@ impl Lexer {
         }
     }
 
-    /// What may be looked back at.
+    /// The bytes kept for looking back.
     fn recent(&self) -> &[u8] {
         self.buf.get(self.mark..).unwrap_or_default()
     }

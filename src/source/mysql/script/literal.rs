@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use memchr::memchr2;
 
-/// A value as it stands in a row.
+/// A value as written in a row.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// `NULL`.
     Null,
-    /// The bytes of a string, or a number as it stands.
+    /// The bytes of a string, or a number as written.
     Text(Cow<'a, [u8]>),
     /// The digits behind `0x`.
     Hex(&'a [u8]),

@@ -1,5 +1,5 @@
-//! Reads the SQL scripts that `mysqldump` and `mariadb-dump` write: what is in them, and digests to compare it by; and
-//! filters that take one table or the views out of them, or adapt them to where they are loaded.
+//! Parsing the SQL scripts of `mysqldump` and `mariadb-dump`: their content, with digests; and filters that select one table or
+//! the views, or adapt the script to its target.
 
 mod head;
 mod lexer;
@@ -21,11 +21,11 @@ pub use literal::Value;
 pub use phases::{Phases, View, Views, references};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
-pub use rewrite::{Rewrite, TOLD};
+pub use rewrite::{ANNOUNCEMENT, Rewrite};
 pub use select::Select;
 pub use substitute::{Substitute, Values};
 
-/// The database whose dump it is, if this is the comment that says so.
+/// The name of the dumped database, if this is the comment that contains it.
 fn database_of(comment: &[u8]) -> Option<String> {
     const BEFORE: &[u8] = b"    Database: ";
     let line = comment.strip_prefix(b"-- Host: ")?;

@@ -1,21 +1,21 @@
-//! What a statement of a dump is about, and the form of a definition that is the same wherever it was dumped.
+//! Classifying the statements of a dump, and normalising definitions so that they can be compared.
 
 use std::ops::Range;
 
 use super::tokens::{Cursor, Kind, Token, Tokens, name_of};
 
-/// What a statement does.
+/// The kind of a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Defines an object.
     Create(Create),
-    /// `CREATE` of something that no dump of a database has.
+    /// `CREATE` of an object that database dumps do not contain.
     CreateUnknown,
     /// `SET` of one variable of the session, its name in lower case and the value as it stands.
     SetOne(String, String),
     /// Any other `SET`.
     Set,
-    /// `SET` of what belongs to the server and its replication.
+    /// `SET` of replication state of the server.
     SetServer,
     /// `ALTER DATABASE`: the name, where it stands, and what follows.
     AlterDatabase { name: Range<usize>, rest: String },
@@ -27,7 +27,7 @@ pub(super) enum Action {
     Unlock,
     /// `DROP SEQUENCE`.
     DropSequence(String),
-    /// Where a sequence of MariaDB goes on.
+    /// The next value of a sequence of MariaDB.
     SetValue(String, String),
     /// An `INSERT` without rows that could be read.
     Insert(String),
@@ -42,17 +42,17 @@ pub(super) struct Create {
     pub(super) name: String,
     /// Of a trigger.
     pub(super) table: Option<String>,
-    /// Whose privileges it acts with, `user@host`.
+    /// Its definer, `user@host`.
     pub(super) definer: Option<String>,
-    /// Where the clause of the definer stands.
+    /// The position of the `DEFINER` clause.
     pub(super) definer_at: Option<Range<usize>>,
-    /// A view that only stands in for the final one.
+    /// Whether it is a stand-in for the final view.
     pub(super) stand_in: bool,
-    /// Where names are those of database objects for sure: behind it stands a body as its author wrote it.
+    /// The part in which names certainly refer to database objects; it is followed by the body as its author wrote it.
     pub(super) head: usize,
 }
 
-/// Finds out what a statement does.
+/// Classifies a statement.
 pub(super) fn action(text: &[u8], backslash: bool) -> Action {
     read_action(text, backslash).unwrap_or(Action::Other)
 }
@@ -125,7 +125,7 @@ pub(super) fn insert_columns(head: &[u8]) -> Option<Vec<String>> {
     }
 }
 
-/// Whether a statement sets how backslashes are read from now on.
+/// Whether a statement changes how backslashes are parsed.
 pub(super) fn sets_backslash(text: &[u8]) -> Option<bool> {
     if text.len() > 4096 || !text.windows(8).any(|part| part.eq_ignore_ascii_case(b"sql_mode")) {
         return None;
@@ -231,10 +231,10 @@ fn trigger_table(cursor: &mut Cursor<'_>) -> Option<String> {
     None
 }
 
-/// Where a definition names the database `database` in front of one of its objects.
+/// The positions where a definition qualifies an object with `database`.
 ///
-/// A server names the database by itself only here and there, above all in front of sequences and in views that also
-/// use other databases. In a view the name may be that of a table too: then nothing is found.
+/// Servers add the database name only in some places, above all for sequences and in views that also use other databases. In
+/// a view the name may also be a table: then nothing is returned.
 pub(super) fn qualifiers(text: &[u8], backslash: bool, create: &Create, database: &str) -> Vec<Range<usize>> {
     let whole = matches!(create.kind, "table" | "view" | "sequence");
     let mut cursor = Cursor::new(text, backslash);
@@ -243,7 +243,7 @@ pub(super) fn qualifiers(text: &[u8], backslash: bool, create: &Create, database
     while let Some(token) = cursor.next().filter(|token| token.range.end <= create.head) {
         let can_be = match token.kind {
             Kind::Quoted(quote) => quote != b'\'',
-            // A database may be called like a word of the language.
+            // A database may have the name of a keyword.
             Kind::Word => !whole,
             _ => false,
         };
@@ -261,10 +261,10 @@ pub(super) fn qualifiers(text: &[u8], backslash: bool, create: &Create, database
     found
 }
 
-/// The definition without what differs between a database and its copy: the definer (told apart), the next
+/// The definition without parts that differ between a database and its copy: the definer (recorded separately), the next
 /// `AUTO_INCREMENT`, the name of the database, character sets that a collation implies, the marks of conditional comments
 /// and the amount of white space.
-/// Also gives the `AUTO_INCREMENT` left out.
+/// Also returns the removed `AUTO_INCREMENT`.
 pub(super) fn normalised(
     text: &[u8],
     backslash: bool,
@@ -297,7 +297,7 @@ pub(super) fn normalised(
 }
 
 /// Each `CHARACTER SET x` in front of a `COLLATE x_…`. MySQL writes it for a table that was loaded from a dump, but not
-/// for the original, whose columns took the table's collation without being told.
+/// for the original, whose columns inherited the table's collation.
 fn charsets(text: &[u8], backslash: bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut cursor = Cursor::new(text, backslash);

@@ -1,8 +1,8 @@
-//! Splits a dump in two, because a view is looked at when it is created: everything else comes first, and what a view reads
-//! is there when its turn comes, even if it lies in another database.
+//! Splits a dump in two, because servers check a view when it is created: everything else is loaded first, so that the objects
+//! that a view reads exist, even in another database.
 //!
 //! Dump tools write a stand-in for each view among the tables, with its columns only, and its definition at the end. Triggers,
-//! routines and events are not looked at when they are created, nor are foreign keys while their checks are off.
+//! routines and events are not checked when they are created, nor are foreign keys while their checks are off.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,15 +17,15 @@ use super::{
 };
 use crate::error::{Error, Result};
 
-/// Definitions of views are kept up to this many bytes.
+/// Maximum total bytes of view definitions.
 const KEPT: usize = 64 << 20;
-/// Of what tables refer to, so many names are kept.
+/// At most this many names that tables refer to are kept.
 const NAMES: usize = 1000;
 
 /// The definitions of views that a dump ends with.
 #[derive(Debug, Default)]
 pub struct Views {
-    /// What sets up the session at the beginning of the dump.
+    /// The session settings at the beginning of the dump.
     head: Vec<u8>,
     /// In the dump's order.
     views: Vec<View>,
@@ -99,7 +99,7 @@ impl View {
     }
 }
 
-/// Writes a dump on without the definitions of its views, which it keeps. The stand-ins of views stay.
+/// Passes a dump on without the definitions of its views, which it collects. The stand-ins of views are passed on.
 #[derive(Debug)]
 pub struct Phases<W> {
     lexer: Lexer,
@@ -136,7 +136,7 @@ impl<W: Write> Phases<W> {
         &self.parts.views
     }
 
-    /// Ends the dump, and gives the writer back, not flushed, with the views.
+    /// Ends the dump, and returns the writer, not flushed, with the views.
     pub fn finish(mut self) -> io::Result<(W, Views)> {
         self.lexer.finish(&mut self.parts);
         self.parts.release();
@@ -164,7 +164,7 @@ impl<W: Write> Write for Phases<W> {
 #[derive(Debug)]
 struct Parts<W> {
     definitions: bool,
-    /// Nothing but `SET` and comments came so far.
+    /// Only `SET` and comments have been read so far.
     at_head: bool,
     /// A view's definition was the last that came: what sets the session back belongs to it.
     ending: bool,
@@ -172,7 +172,7 @@ struct Parts<W> {
     keep: bool,
     /// `DROP` of a table or view with what follows, until it is known whether it makes room for a view's definition.
     held: Vec<u8>,
-    /// What stands in front of the next statement, for it to share its fate.
+    /// The text before the next statement, which is kept or dropped with it.
     gap: Vec<u8>,
     views: Views,
     out: Output<W>,
@@ -194,7 +194,7 @@ impl<W: Write> Parts<W> {
         self.out.put(statement.delimiter);
     }
 
-    /// What was held makes room for something else than a view's definition.
+    /// The buffered statements do not belong to a view's definition: they are passed on.
     fn release(&mut self) {
         self.out.put(&self.held);
         self.held.clear();

@@ -1,39 +1,39 @@
-//! What of a table's definition lies outside of the server that it is loaded into: files in other folders, tablespaces,
-//! and engines that reach for files, servers and services.
+//! Parts of a table's definition that refer to data outside of the server's data directory: files in other directories,
+//! tablespaces, and engines that access files, servers and services.
 
 use std::{borrow::Cow, ops::Range};
 
 use super::tokens::{Cursor, Kind, name_of};
 use crate::stream::digest::Digest128;
 
-/// A table that was made otherwise than the dump defines it.
+/// A table that was created differently from its definition in the dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redefined {
     /// Its name.
     pub table: String,
     /// Digest of its definition in the dump.
     pub dumped: Digest128,
-    /// How it was made.
+    /// How it was created.
     pub made: Made,
 }
 
-/// How a table was made that was not made as the dump defines it.
+/// How a table was created that differs from its definition in the dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Made {
-    /// Without the clauses that name folders and tablespaces; the digest of that definition.
+    /// Without the clauses that name directories and tablespaces; the digest of that definition.
     InPlace(Digest128),
-    /// As a table of InnoDB with the same columns and keys, in place of one of this engine.
+    /// As an InnoDB table with the same columns and keys, in place of one of this engine.
     StandIn(String),
 }
 
-/// What of a text is replaced by what.
+/// Ranges of a text with their replacements.
 pub(super) type Edits<'a> = Vec<(Range<usize>, Cow<'a, [u8]>)>;
 
 /// Engines whose tables are files, servers or services elsewhere.
 const REACHING: [&str; 6] = ["CASSANDRA", "CONNECT", "FEDERATED", "S3", "SPHINX", "SPIDER"];
 
-/// Where a table's definition names folders and tablespaces, those of its partitions included. Names of columns are quoted
-/// in dumps and cannot be taken for it.
+/// The clauses of a table's definition that name directories and tablespaces, including those of partitions. Column names are
+/// quoted in dumps and cannot be confused with them.
 pub(super) fn places(text: &[u8], backslash: bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut cursor = Cursor::new(text, backslash);
@@ -67,10 +67,10 @@ pub(super) fn places(text: &[u8], backslash: bool) -> Vec<Range<usize>> {
     found
 }
 
-/// If the engine of a table reaches outside: its name, and what makes a table of InnoDB with the same columns and keys of the
-/// definition.
+/// If the engine of a table accesses data outside: its name, and the edits that turn the definition into an InnoDB table with
+/// the same columns and keys.
 pub(super) fn stand_in(text: &[u8], backslash: bool) -> Option<(String, Edits<'static>)> {
-    // A definition that is a comment for some servers would lose the comment's end.
+    // A definition within a conditional comment would lose the end of the comment.
     if text.starts_with(b"/*") {
         return None;
     }
@@ -83,7 +83,7 @@ pub(super) fn stand_in(text: &[u8], backslash: bool) -> Option<(String, Edits<'s
             Kind::Mark(b'(') => depth += 1,
             Kind::Mark(b')') if depth == 1 => break token.range.end,
             Kind::Mark(b')') => depth = depth.saturating_sub(1),
-            // An option that only the engine knows, as in `a` int `FLAG`=1.
+            // An option of the engine, as in `a` int `FLAG`=1.
             Kind::Word | Kind::Quoted(_) if depth == 1 => {
                 let mut ahead = cursor.clone();
                 if ahead.skip_mark(b'=') && ahead.next().is_some() {
@@ -121,8 +121,8 @@ pub(super) fn stand_in(text: &[u8], backslash: bool) -> Option<(String, Edits<'s
     Some((engine.to_ascii_uppercase(), edits))
 }
 
-/// Under which modes rows are loaded, besides those that the dump sets: dates that no calendar has are stored as they are, and
-/// an engine that is not there is an error rather than another engine.
+/// SQL modes for loading rows, besides those that the dump sets: invalid dates are stored unchanged, and a missing engine is
+/// an error instead of being replaced.
 const MODES: [&str; 2] = ["ALLOW_INVALID_DATES", "NO_ENGINE_SUBSTITUTION"];
 
 /// The list of modes that the head of a dump sets while it keeps the session's own ones, and the list to set in its place.
@@ -164,7 +164,7 @@ mod tests {
 
     const HEAD: &str = "-- Host: h    Database: d\n/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='NO_AUTO_VALUE_ON_ZERO' */;\n";
 
-    /// What is loaded for a scratch server, and the tables that are made otherwise.
+    /// The script for a scratch server, and the tables that are created differently.
     fn scratch(definition: &str) -> (String, Vec<Redefined>) {
         let mut rewrite = Rewrite::new("d", false, Vec::new())
             .without_places(true)
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_client_tells_what_it_makes_and_fills() {
-        let mut rewrite = Rewrite::new("d", false, Vec::new()).telling(true);
+        let mut rewrite = Rewrite::new("d", false, Vec::new()).announcing(true);
         let script = "CREATE TABLE `t` (a int);\nINSERT INTO `t` VALUES (1);\nINSERT INTO `t` VALUES (2);\nDELIMITER ;;\n\
                       CREATE TRIGGER `x` BEFORE INSERT ON `t` FOR EACH ROW SET @a = 1;;\nDELIMITER ;\nINSERT INTO `u` VALUES (1);\n";
         rewrite.write_all(script.as_bytes()).unwrap();

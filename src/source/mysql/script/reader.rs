@@ -1,4 +1,4 @@
-//! Sums up a dump while it streams by.
+//! A streaming reader that summarises a dump.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -33,34 +33,34 @@ pub struct ObjectSummary {
     pub table: Option<String>,
     /// Digest of its definition and of the modes and character sets it was made under, without its definer.
     pub digest: Digest128,
-    /// Whose privileges it acts with: `user@host` without quotes, `role@` for a role.
+    /// Its definer: `user@host` without quotes, `role@` for a role.
     pub definer: Option<String>,
 }
 
-/// What is in a dump.
+/// The content of a dump.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ScriptSummary {
-    /// The database's name, as a comment at the beginning says.
+    /// The database's name, from a comment at the beginning.
     pub database: Option<String>,
     /// Tables in the dump's order.
     pub tables: Vec<TableSummary>,
-    /// What tables and sequences count on with: name, and the value as it stands.
+    /// Values of `AUTO_INCREMENT` and sequences: name, and the value as text.
     pub auto_increments: Vec<(String, String)>,
     /// Views, routines, triggers, events and so on in the dump's order, each once.
     pub objects: Vec<ObjectSummary>,
-    /// Databases that are named in front of what views read and tables take values from.
+    /// Other databases that views and tables refer to.
     pub refers_to: BTreeSet<String>,
-    /// Whether the last thing in it is the comment that dump tools write at a clean end.
+    /// Whether it ends with the comment that dump tools write at a successful end.
     pub complete: bool,
-    /// Whether the comment is there with which MariaDB keeps the client from running commands of its own.
+    /// Whether it has MariaDB's comment that disables commands of the client.
     pub sandbox: bool,
-    /// Comments in which the dump tool says that it could not dump something.
+    /// Comments in which the dump tool reports objects that it could not dump.
     pub complaints: Vec<String>,
-    /// Why the digests do not cover everything, if so.
+    /// Why the digests are incomplete, if they are.
     pub undigested: Option<String>,
 }
 
-/// Reads a dump in pieces of any size. Never fails: what it does not understand makes the dump undigested.
+/// Reads a dump in pieces of any size. It never fails: after an unknown construct the dump counts as undigested.
 #[derive(Debug)]
 pub struct ScriptReader {
     lexer: Lexer,
@@ -95,10 +95,10 @@ impl ScriptReader {
     }
 }
 
-/// Longest comment that is looked at, and most complaints that are kept.
+/// Maximum length of a comment that is parsed, and maximum number of complaints that are kept.
 const LONGEST_COMMENT: usize = 4096;
 const MOST_COMPLAINTS: usize = 20;
-/// How comments begin in which dump tools tell of what they leave out, some of them with exit code 0.
+/// Prefixes of comments in which dump tools report omitted objects, some of them with exit code 0.
 const COMPLAINTS: [&[u8]; 5] = [
     b"failed on view",
     b"insufficient privileges",
@@ -110,17 +110,17 @@ const COMPLAINTS: [&[u8]; 5] = [
 #[derive(Debug, Default)]
 struct Sums {
     summary: ScriptSummary,
-    /// A table that turns out to stand in for a view is taken out again.
+    /// Removes a table that turns out to be the stand-in of a view.
     tables: Vec<Option<TableSummary>>,
     places: HashMap<String, usize>,
-    /// The table whose rows come.
+    /// The table whose rows follow.
     current: Option<usize>,
-    /// Views of which only the stand-in came so far.
+    /// Views of which only the stand-in has been read so far.
     stand_ins: BTreeSet<String>,
     context: Context,
 }
 
-/// Under what modes and character sets the next object is made.
+/// The modes and character sets under which the next object is created.
 #[derive(Debug, Default)]
 struct Context {
     variables: HashMap<String, String>,
@@ -144,7 +144,7 @@ impl Context {
         self.collation = if std::mem::take(&mut self.collation_used) { None } else { Some(collation) };
     }
 
-    /// What counts for an object of this kind, as text.
+    /// The settings that matter for an object of this kind, as text.
     fn of(&mut self, kind: &str) -> String {
         let names: &[&str] = match kind {
             "table" | "sequence" => return String::new(),
@@ -309,7 +309,7 @@ impl Handler for Sums {
     }
 }
 
-/// The beginning of a statement: what comes before anything in it that could be a secret.
+/// The beginning of a statement, up to anything that could be a secret.
 fn beginning(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(&text[..text.len().min(240)]);
     let shown: String = text.chars().take_while(|c| !matches!(c, '\'' | '"' | '(' | '\n')).take(60).collect();

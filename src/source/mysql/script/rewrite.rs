@@ -1,4 +1,4 @@
-//! Adapts a dump to where it is loaded. Rows, string literals and the bodies of routines stay byte for byte.
+//! Adapts a dump to its target. Rows, string literals and the bodies of routines are not changed.
 
 use std::{
     borrow::Cow,
@@ -15,23 +15,22 @@ use super::{
 };
 use crate::stream::digest::Digest128;
 
-/// How the lines begin in which the client tells what it makes or fills, see [`Rewrite::telling`].
-pub const TOLD: &str = "tik-backup: ";
+/// The prefix of lines in which the client reports what it creates or fills, see [`Rewrite::announcing`].
+pub const ANNOUNCEMENT: &str = "tik-backup: ";
 
-/// Writes a dump on with these changes:
+/// Passes a dump on with these changes:
 ///
-/// - MariaDB's comment that forbids the client commands of its own is left out: other clients take it for an error.
-///   Load the result with `--binary-mode`, which forbids them too.
-/// - What sets the server's replication state is left out (`GTID_PURGED`, `SQL_LOG_BIN`, `gtid_slave_pos`).
+/// - MariaDB's comment that disables commands of the client is left out: other clients treat it as an error.
+///   Load the result with `--binary-mode`, which disables them too.
+/// - Statements that set the server's replication state are left out (`GTID_PURGED`, `SQL_LOG_BIN`, `gtid_slave_pos`).
 /// - `LOCK TABLES` and `UNLOCK TABLES` are left out: under a lock MariaDB refuses rows of tables that take values
 ///   from a sequence.
 /// - `ALTER DATABASE` names the target, and so do definitions in which the server put the database's name in front of
 ///   a table, sequence or trigger.
-/// - The modes that its head sets get those that let in all that a server can have stored, and no other engine in place of
-///   one that is not there.
-/// - If wanted, what of a table's definition lies outside of the server is left out, see [`Rewrite::without_places`] and
+/// - The SQL modes in the head are extended, so that all stored values are accepted and a missing engine is an error.
+/// - Optionally, parts of a table's definition that refer to data outside of the server are left out, see [`Rewrite::without_places`] and
 ///   [`Rewrite::with_stand_ins`].
-/// - If wanted, `DEFINER` clauses are left out, so that everything belongs to the account that loads it.
+/// - Optionally, `DEFINER` clauses are left out, so that the restoring account becomes the definer.
 #[derive(Debug)]
 pub struct Rewrite<W> {
     lexer: Lexer,
@@ -39,7 +38,7 @@ pub struct Rewrite<W> {
 }
 
 impl<W: Write> Rewrite<W> {
-    /// Writes to `out` what is to be loaded into `database`.
+    /// Writes the script for `database` to `out`.
     pub fn new(database: &str, without_definers: bool, out: W) -> Self {
         let target = format!("`{}`", database.replace('`', "``")).into_bytes();
         let name = database.to_owned();
@@ -52,23 +51,23 @@ impl<W: Write> Rewrite<W> {
             with_stand_ins: false,
             after_head: Some(""),
             redefined: Vec::new(),
-            telling: false,
-            told: None,
+            announcing: false,
+            announced: None,
             delimiter: b";".to_vec(),
             out: Output::new(out),
         };
         Self { lexer: Lexer::new(), changes }
     }
 
-    /// Leaves out `DATA DIRECTORY`, `INDEX DIRECTORY` and `TABLESPACE`, also of partitions: files go where the server puts
-    /// them by itself.
+    /// Leaves out `DATA DIRECTORY`, `INDEX DIRECTORY` and `TABLESPACE`, also of partitions: files go to the server's default
+    /// locations.
     #[must_use]
     pub fn without_places(mut self, yes: bool) -> Self {
         self.changes.without_places = yes;
         self
     }
 
-    /// Makes an empty table of InnoDB with the same columns in place of each whose engine reaches outside of the server.
+    /// Replaces each table whose engine accesses data outside of the server by an empty InnoDB table with the same columns.
     #[must_use]
     pub fn with_stand_ins(mut self, yes: bool) -> Self {
         self.changes.with_stand_ins = yes;
@@ -82,20 +81,20 @@ impl<W: Write> Rewrite<W> {
         self
     }
 
-    /// Has the client print a line with [`TOLD`] before each table or object that is made or filled: what servers warn of
-    /// does not say where.
+    /// Lets the client print a line with [`ANNOUNCEMENT`] before it creates or fills a table or object, because warnings of servers do
+    /// not name it.
     #[must_use]
-    pub fn telling(mut self, yes: bool) -> Self {
-        self.changes.telling = yes;
+    pub fn announcing(mut self, yes: bool) -> Self {
+        self.changes.announcing = yes;
         self
     }
 
-    /// The tables so far that are made otherwise than the dump defines them.
+    /// The tables so far that are created differently from their definition in the dump.
     pub fn redefined(&self) -> &[Redefined] {
         &self.changes.redefined
     }
 
-    /// Ends the dump and gives the writer back, not flushed.
+    /// Ends the dump and returns the writer, not flushed.
     pub fn finish(mut self) -> io::Result<W> {
         self.lexer.finish(&mut self.changes);
         self.changes.out.finish()
@@ -117,7 +116,7 @@ impl<W: Write> Write for Rewrite<W> {
     }
 }
 
-/// A writer that remembers its first error, after which it takes nothing more.
+/// A writer that keeps its first error, and accepts nothing after it.
 #[derive(Debug)]
 pub(super) struct Output<W> {
     out: W,
@@ -154,7 +153,7 @@ impl<W: Write> Output<W> {
     pub(super) fn result(&mut self) -> io::Result<()> {
         match &self.error {
             None => Ok(()),
-            // The error itself is told once; whoever asks again learns at least its kind.
+            // The error itself is returned once; later calls return its kind.
             Some(error) => {
                 let again = io::Error::from(error.kind());
                 Err(self.error.replace(again).unwrap_or_else(|| io::ErrorKind::Other.into()))
@@ -185,12 +184,12 @@ struct Changes<W> {
     without_definers: bool,
     without_places: bool,
     with_stand_ins: bool,
-    /// What to add after the head, until that has come.
+    /// The text to insert after the head, until it is written.
     after_head: Option<&'static str>,
     redefined: Vec<Redefined>,
-    telling: bool,
-    told: Option<String>,
-    /// What ends statements at present.
+    announcing: bool,
+    announced: Option<String>,
+    /// The current delimiter.
     delimiter: Vec<u8>,
     out: Output<W>,
 }
@@ -214,18 +213,19 @@ impl<W: Write> Changes<W> {
 
     fn tell(&mut self, kind: &str, name: &str) {
         let what = format!("{kind} {name}");
-        if !self.telling || self.told.as_ref() == Some(&what) {
+        if !self.announcing || self.announced.as_ref() == Some(&what) {
             return;
         }
-        // Whatever the modes say of backslashes and quotes.
-        let hex: String = TOLD.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
+        // Independent of the modes for backslashes and quotes.
+        let hex: String =
+            ANNOUNCEMENT.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
         self.out.put(format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes());
         self.out.put(&self.delimiter);
         self.out.put(b"\n");
-        self.told = Some(what);
+        self.announced = Some(what);
     }
 
-    /// A definition as it is to be loaded, if that is another one.
+    /// The adapted definition, if it differs.
     fn definition(&mut self, statement: Statement<'_>, create: &Create) -> Option<Vec<u8>> {
         let Statement { text, backslash, .. } = statement;
         let (made, more) =
@@ -267,7 +267,7 @@ impl<W: Write> Changes<W> {
     }
 }
 
-/// The text with its ranges replaced, which come in order.
+/// The text with its ranges replaced; the ranges are in order.
 fn edited(text: &[u8], edits: &[(Range<usize>, Cow<'_, [u8]>)]) -> Vec<u8> {
     let mut edited = Vec::with_capacity(text.len());
     let mut at = 0;
@@ -354,7 +354,7 @@ impl<W: Write> Handler for Changes<W> {
     }
 
     fn insert(&mut self, head: &[u8]) {
-        if let Some(table) = insert_table(head).filter(|_| self.telling) {
+        if let Some(table) = insert_table(head).filter(|_| self.announcing) {
             self.tell("table", &table);
         }
         self.out.put(head);

@@ -7,18 +7,18 @@ use crate::stream::digest::{PieceHasher, RowDigest};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Between rows; so many bytes of the delimiter were seen.
+    /// Between rows, after this many bytes of the delimiter.
     Between(usize),
     Row,
     Text,
     Escape,
-    /// Something that is neither row nor delimiter, as a whole or in quotes.
+    /// Something that is neither row nor delimiter.
     Foreign,
     ForeignText(u8),
     ForeignEscape(u8),
 }
 
-/// Finds the rows and adds what stands between their parentheses to a digest.
+/// Finds the rows and adds the text between their parentheses to a digest.
 #[derive(Debug)]
 pub(super) struct Rows {
     state: State,
@@ -42,7 +42,7 @@ impl Rows {
         }
     }
 
-    /// Gets ready for what follows `VALUES`.
+    /// Prepares for the text after `VALUES`.
     pub(super) fn begin(&mut self, delimiter: &[u8], backslash: bool) {
         *self = Self { delimiter: delimiter.to_vec(), backslash, ..Self::new() };
     }
@@ -52,7 +52,7 @@ impl Rows {
         self.foreign
     }
 
-    /// Reads on, and gives the number of bytes that belong to the statement and whether it ended with them. Without
+    /// Continues reading, and returns the number of bytes that belong to the statement and whether it ended with them. Without
     /// `digest` nothing is hashed.
     pub(super) fn scan(&mut self, bytes: &[u8], mut digest: Option<&mut RowDigest>) -> (usize, bool) {
         let mut at = 0;
@@ -119,7 +119,7 @@ impl Rows {
         Some(end + 1)
     }
 
-    /// Reads what stands between rows up to the next row's parenthesis or the statement's end.
+    /// Reads the text between rows up to the next row's parenthesis or the statement's end.
     fn outside(&mut self, rest: &[u8]) -> (usize, bool) {
         for (at, &b) in rest.iter().enumerate() {
             match self.state {

@@ -1,4 +1,4 @@
-//! Takes one table out of a dump.
+//! Selecting one table from a dump.
 
 use std::io::{self, Write};
 
@@ -9,8 +9,8 @@ use super::{
     tokens::{Kind, Tokens, name_of},
 };
 
-/// Writes on of a dump what one table needs: what sets up and resets the session, the sequences its columns take
-/// values from, its definition, its rows and its triggers. Foreign keys to tables that are left out stay.
+/// A filter that passes the parts of a dump that one table needs: the session settings, the sequences of its columns, its
+/// definition, rows and triggers. Foreign keys to other tables are kept.
 #[derive(Debug)]
 pub struct Select<W> {
     lexer: Lexer,
@@ -34,7 +34,7 @@ impl<W: Write> Select<W> {
         Self { lexer: Lexer::new(), choice }
     }
 
-    /// Ends the dump, gives the writer back, not flushed, and says whether the table's definition was there.
+    /// Ends the dump; returns the writer, not flushed, and whether the table's definition was found.
     pub fn finish(mut self) -> io::Result<(W, bool)> {
         self.lexer.finish(&mut self.choice);
         self.choice.put_gap();
@@ -58,7 +58,7 @@ impl<W: Write> Write for Select<W> {
     }
 }
 
-/// Dump tools change the database's collation before an object that needs another one, and change it back after it.
+/// Dump tools change the database's collation before an object that needs another one, and restore it afterwards.
 #[derive(Debug, Default)]
 enum Collation {
     #[default]
@@ -74,13 +74,13 @@ enum Collation {
 struct Choice<W> {
     table: String,
     found: bool,
-    /// Whether the rows or pieces at hand are wanted.
+    /// Whether the current rows or pieces are selected.
     keep: bool,
-    /// Nothing but comments came so far.
+    /// Only comments have been read so far.
     first: bool,
-    /// What stands in front of the next statement, for it to share its fate.
+    /// The text before the next statement, which is kept or dropped with it.
     gap: Vec<u8>,
-    /// Statements about sequences and the sequences' names: they come before it is known who needs them.
+    /// Statements about sequences, with their names: they come before it is known whether the table needs them.
     sequences: Vec<(String, Vec<u8>)>,
     sequences_size: usize,
     collation: Collation,
@@ -134,7 +134,7 @@ impl<W: Write> Choice<W> {
         };
     }
 
-    /// Lets out the sequences whose names the table's definition holds.
+    /// Writes the sequences that the table's definition names.
     fn release(&mut self, definition: &[u8], backslash: bool) {
         let sequences = std::mem::take(&mut self.sequences);
         if sequences.is_empty() {
@@ -154,7 +154,7 @@ impl<W: Write> Choice<W> {
 impl<W: Write> Handler for Choice<W> {
     fn gap(&mut self, gap: Gap, text: &[u8]) {
         if gap == Gap::Command || gap == Gap::Sandbox || self.gap.len() + text.len() > LONGEST {
-            // The delimiter changes for what is left out too.
+            // Delimiter changes apply to dropped parts as well.
             self.put_gap();
             self.out.put(text);
         } else {
@@ -194,7 +194,7 @@ impl<W: Write> Handler for Choice<W> {
         if wanted {
             self.put(statement);
         } else if std::mem::take(&mut self.first) {
-            // The head of the dump says what it is.
+            // The head of the dump identifies it.
             self.put_gap();
         }
         self.first = false;

@@ -1,4 +1,4 @@
-//! Puts other values in the place of some that stand in the rows of a dump, while it streams by.
+//! A streaming filter that replaces values in the rows of a dump.
 
 use std::{
     io::{self, Read},
@@ -16,27 +16,26 @@ use crate::error::Result;
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// Knows which values stand otherwise in a dump than they should.
+/// Supplies the replacements.
 pub trait Values {
     /// The first definition has come: the tool has begun its transaction.
     fn begun(&mut self) -> Result<()>;
 
-    /// The rows of a table come; `columns` are those that its `INSERT` names, if it names any. Says whether its rows are to
-    /// be looked at. Asked for each `INSERT`.
+    /// Begins the rows of a table; `columns` are those that the `INSERT` names, if any. Returns whether to process its rows.
+    /// Called for each `INSERT`.
     fn table(&mut self, name: &str, columns: Option<Vec<String>>) -> Result<bool>;
 
-    /// Looks at a row, its values as they stand. What is to stand in the place of some of them is added to `instead`, in
-    /// their order.
+    /// Processes a row, with its values as in the dump. Replacements are added to `instead`, in the order of the values.
     fn row(&mut self, values: &[&[u8]], instead: &mut Vec<(usize, Vec<u8>)>) -> Result<()>;
 
-    /// Called now and then.
+    /// Called periodically.
     fn tick(&mut self) -> Result<()>;
 
     /// The dump has ended.
     fn end(&mut self) -> Result<()>;
 }
 
-/// A dump with other values in the place of some.
+/// A dump with some values replaced.
 pub struct Substitute<R, V> {
     inner: R,
     lexer: Lexer,
@@ -47,7 +46,7 @@ pub struct Substitute<R, V> {
 }
 
 impl<R: Read, V: Values> Substitute<R, V> {
-    /// Reads `inner` and asks `values`; without them everything stays as it is.
+    /// Reads `inner` with the replacements of `values`; without them nothing is changed.
     pub fn new(inner: R, values: Option<V>) -> Self {
         let work = values.map(|values| Work {
             values,
@@ -61,7 +60,7 @@ impl<R: Read, V: Values> Substitute<R, V> {
         Self { inner, lexer: Lexer::new(), work, chunk, at: 0, ended: false }
     }
 
-    /// Gives both back.
+    /// Returns both.
     pub fn into_parts(self) -> (R, Option<V>) {
         (self.inner, self.work.map(|work| work.values))
     }
@@ -107,7 +106,7 @@ struct Work<V> {
     looked_at: bool,
     begun: bool,
     out: Vec<u8>,
-    /// The first error; after it nothing is looked at any more.
+    /// The first error; after it nothing is processed.
     failed: Option<crate::error::Error>,
 }
 
@@ -180,23 +179,23 @@ enum State {
     Escape,
 }
 
-/// Cuts rows, which come in pieces of any size, into values.
+/// Splits rows, which arrive in pieces of any size, into values.
 #[derive(Debug, Default)]
 struct RowCutter {
     state: State,
-    /// The row at hand from its parenthesis on, if it did not come as a whole.
+    /// The current row from its parenthesis on, if it is incomplete.
     row: Vec<u8>,
-    /// So much of it was looked at.
+    /// Number of its bytes already processed.
     seen: usize,
     depth: usize,
     values: Vec<Range<usize>>,
-    /// Where the value at hand begins.
+    /// The offset of the current value.
     begin: usize,
     instead: Vec<(usize, Vec<u8>)>,
 }
 
 impl RowCutter {
-    /// Bytes added at a time to a row that did not come as a whole.
+    /// Bytes added at a time to an incomplete row.
     const ADDED: usize = 4096;
 
     fn cut(&mut self, mut piece: &[u8], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
@@ -237,7 +236,7 @@ impl RowCutter {
         Ok(())
     }
 
-    /// Looks on for the end of a row: the position behind its closing parenthesis.
+    /// Continues the search for the end of a row: the position after its closing parenthesis.
     fn row_end(&mut self, row: &[u8]) -> Option<usize> {
         while let Some(&b) = row.get(self.seen) {
             match self.state {
@@ -274,7 +273,7 @@ impl RowCutter {
         None
     }
 
-    /// Writes a row with what is to stand in it.
+    /// Writes a row with its replacements.
     fn put(&mut self, row: &[u8], values: &mut impl Values, out: &mut Vec<u8>) -> Result<()> {
         self.state = State::Outside;
         let texts: Vec<&[u8]> = self.values.iter().map(|range| row[range.clone()].trim_ascii()).collect();

@@ -224,7 +224,7 @@ fn a_definition_is_the_same_wherever_it_was_dumped() {
     );
     assert_eq!(one, digest("CREATE DEFINER=c TRIGGER t BEFORE INSERT ON x SET @a=1;"));
     assert_ne!(one, digest("CREATE TRIGGER t BEFORE INSERT ON x SET @a=2;"));
-    // The modes under which it was made are a part of it; those of others are not.
+    // The modes under which it was created are part of its digest; those of others are not.
     let with = "SET sql_mode = 'ANSI';CREATE TRIGGER t BEFORE INSERT ON x SET @a=1;";
     let reset =
         "SET sql_mode = 'ANSI';SET sql_mode = @saved_sql_mode;CREATE TRIGGER t BEFORE INSERT ON x SET @a=1;";

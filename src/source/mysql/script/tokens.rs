@@ -1,8 +1,8 @@
-//! The tokens of one whole SQL statement, and a cursor over those that mean something.
+//! The tokens of one complete SQL statement, and a cursor over the significant ones.
 
 use std::ops::Range;
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// White space.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Mark(u8),
 }
 
-/// A token and where it stands.
+/// A token and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
@@ -89,7 +89,7 @@ pub(super) fn is_space(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-/// The words that mean something to a server, one after the other.
+/// A cursor over the significant tokens.
 #[derive(Debug, Clone)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
         Self { text, tokens: Tokens::new(text, backslash) }
     }
 
-    /// The next token that means something.
+    /// The next significant token.
     pub(super) fn next(&mut self) -> Option<Token> {
         self.tokens
             .find(|token| !matches!(token.kind, Kind::Space | Kind::Comment | Kind::Open | Kind::Close))

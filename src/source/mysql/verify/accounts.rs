@@ -1,10 +1,10 @@
-//! `@globals` of MySQL and MariaDB: statements of grants, what they need to exist, and what is compared.
+//! `@globals` of MySQL and MariaDB: grants, the objects that they need, and the comparison.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::source::mysql::session::quote_ident;
 
-/// What a grant on something inside a database needs there, so that an empty server takes it.
+/// An object that a grant inside a database needs before a server accepts the grant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Stub {
     /// A table with at least these columns.
@@ -18,18 +18,18 @@ enum Stub {
 /// Databases that every server has.
 const SYSTEM: [&str; 4] = ["information_schema", "mysql", "performance_schema", "sys"];
 
-/// Stand-ins for what the grants of a script are on.
+/// Stand-ins for the objects of the grants in a script.
 #[derive(Debug, Default)]
 pub(super) struct Stubs {
     databases: BTreeSet<String>,
     /// Columns by database and table.
     tables: BTreeMap<(String, String), BTreeSet<String>>,
-    /// Statements that make procedures and functions.
+    /// Statements that create procedures and functions.
     routines: BTreeSet<String>,
 }
 
 impl Stubs {
-    /// What this script needs and an empty server does not have.
+    /// The objects that this script needs and an empty server lacks.
     pub(super) fn of(script: &str) -> Self {
         let mut stubs = Self::default();
         let place = |database: &str, name: &str| format!("{}.{}", quote_ident(database), quote_ident(name));
@@ -63,12 +63,12 @@ impl Stubs {
         stubs
     }
 
-    /// The databases that are made for them.
+    /// The databases that are created for them.
     pub(super) fn databases(&self) -> impl Iterator<Item = &str> {
         self.databases.iter().map(String::as_str)
     }
 
-    /// The statements that make them all.
+    /// The statements that create them all.
     pub(super) fn statements(&self) -> Vec<String> {
         let databases = self.databases().map(|database| format!("CREATE DATABASE {}", quote_ident(database)));
         let tables = self.tables.iter().map(|((database, table), columns)| {
@@ -83,7 +83,7 @@ impl Stubs {
     }
 }
 
-/// What a statement is about, if it is about something inside a database: `GRANT SELECT (`a`) ON `d`.`t` TO …`.
+/// The object of a grant, if it is inside a database: `GRANT SELECT (`a`) ON `d`.`t` TO …`.
 fn stub(statement: &str) -> Option<Stub> {
     let rest = statement.strip_prefix("GRANT ")?;
     let on = outside_quotes(rest, " ON ")?;
@@ -101,7 +101,7 @@ fn stub(statement: &str) -> Option<Stub> {
     })
 }
 
-/// The names in quotes among privileges are those of columns.
+/// Quoted names among privileges are columns.
 fn columns(privileges: &str) -> Vec<String> {
     let mut columns = Vec::new();
     let mut rest = privileges;
@@ -133,7 +133,7 @@ fn identifier(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Where a word stands outside of names and texts.
+/// The position of a word outside of names and texts.
 fn outside_quotes(text: &str, word: &str) -> Option<usize> {
     let mut quote = None;
     for (at, c) in text.char_indices() {
@@ -148,7 +148,7 @@ fn outside_quotes(text: &str, word: &str) -> Option<usize> {
     None
 }
 
-/// The statements of a script, without those on the account of ours.
+/// The statements of a script, without those about the drill's account.
 pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
     script
         .lines()

@@ -1,4 +1,5 @@
-//! Databases whose views read other databases: those get stand-ins, made of the definitions in their own snapshots.
+//! Databases whose views read other databases: the other databases are replaced by stand-ins, created from the definitions in
+//! their snapshots.
 
 use std::collections::BTreeSet;
 
@@ -17,15 +18,15 @@ use crate::{
 
 const BACK_UP: &str = "back up those databases with this source too, see that the definers exist and are in @globals, or drop \
                        what refers to them; everything else in this database was restored and is what was backed up";
-/// So many missing views are named.
+/// At most this many missing views are named.
 const NAMED: usize = 5;
 
 /// Other databases of the same server.
 #[derive(Clone, Copy)]
 pub(super) struct Others<'a> {
-    /// Their snapshots, if they can be looked for.
+    /// Their snapshots, if they can be searched.
     pub(super) siblings: Option<&'a dyn Siblings>,
-    /// Those that must be there. None if the server is shared: then there can be no others.
+    /// The required databases. None if the server is shared: then no others can be created.
     pub(super) needed: Option<&'a BTreeSet<String>>,
 }
 
@@ -36,7 +37,7 @@ impl Others<'_> {
         databases.into_iter().filter(stored).collect()
     }
 
-    /// Fails if there are databases to be made on a server that is shared.
+    /// Fails if databases would have to be created on a shared server.
     pub(super) fn require_alone(&self, databases: BTreeSet<String>) -> Result<(), Fault> {
         let known = self.known(databases);
         if self.needed.is_some() || known.is_empty() { Ok(()) } else { Err(Fault::Alone(known)) }
@@ -77,7 +78,7 @@ pub(super) struct Companions {
 }
 
 impl Scratch {
-    /// Makes those of these databases that have a snapshot, and what they refer to in their turn.
+    /// Creates the databases that have a snapshot, and those that they refer to.
     pub(super) fn define(
         &self,
         setup: &Setup<'_>,
@@ -96,7 +97,7 @@ impl Scratch {
             setup.cancel.check().map_err(Fault::Cannot)?;
             (setup.notice)(&format!("{}: definitions of {database} are loaded for it", siblings.of()));
             companions.names.insert(database.clone());
-            // A snapshot of another database says nothing about this one, whatever is wrong with it.
+            // A damaged snapshot of another database says nothing about this one.
             let made = siblings.open(&database).and_then(|(manifest, files)| {
                 Companion::define(&manifest, &*files, &database, &connection, setup.cancel)
             });
@@ -117,7 +118,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Drops databases. What cannot be dropped goes with the server.
+    /// Drops databases. A database that cannot be dropped is removed with the server.
     pub(super) fn drop_all<'n>(&self, setup: &Setup<'_>, names: impl Iterator<Item = &'n str>) {
         for name in names {
             // Tables of other databases may refer to it.
@@ -128,19 +129,19 @@ impl Scratch {
 }
 
 impl Companions {
-    /// What a proof with them says.
+    /// The note for a proof that used them.
     pub(super) fn note(&self) -> Option<String> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
         (!names.is_empty()).then(|| {
             format!(
-                "its views read other databases: they were created on the definitions, without rows, of {}",
+                "its views read other databases: they were created with the definitions, without rows, of {}",
                 names.join(", ")
             )
         })
     }
 }
 
-/// That views are missing whose tables lie in other databases says nothing about this one.
+/// The error for missing views whose tables are in other databases, which says nothing about this backup.
 pub(super) fn missing(missing: &[Missing]) -> Fault {
     let mut named: Vec<String> =
         missing.iter().take(NAMED).map(|view| format!("{} ({})", view.name, view.reason)).collect();
@@ -148,8 +149,8 @@ pub(super) fn missing(missing: &[Missing]) -> Fault {
     named.extend((more > 0).then(|| format!("and {more} more")));
     Fault::Cannot(
         Error::failed(format!(
-            "views read what is not there: other databases of which there is no snapshot, or views whose definer does not \
-             exist or may not read what they read: {}",
+            "views cannot be created, because they read other databases without a snapshot, or views whose definer does not \
+             exist or lacks a privilege: {}",
             named.join(", ")
         ))
         .hint(BACK_UP),

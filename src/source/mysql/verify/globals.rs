@@ -21,14 +21,14 @@ use crate::{
 };
 
 impl Scratch {
-    /// Feeds it the accounts, and compares what it then has.
+    /// Loads the accounts, and compares the result.
     pub(super) fn accounts(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
         let Globals { manifest, files } = *globals;
         let stored = detail(manifest)?;
         if stored.accounts.is_empty() {
             return Err(Fault::Cannot(
-                Error::failed("the snapshot has only the grants of the account that made it")
-                    .hint("let that account read the server's users: GRANT SELECT ON mysql.* TO …"),
+                Error::failed("the snapshot contains only the grants of the backup account")
+                    .hint("let the backup account read the server's users: GRANT SELECT ON mysql.* TO …"),
             ));
         }
         let begin = Instant::now();
@@ -42,7 +42,7 @@ impl Scratch {
         inflict(damage, |sql| self.query(setup, sql))?;
         let sink = NullSink::keeping(GLOBALS_SQL);
         let again = self.dump(setup, GLOBALS, &sink)?;
-        // Grants outlive what they are on: with them the databases come as on the source.
+        // Grants remain after their objects are dropped: the databases are then created as on the source.
         for database in stubs.databases() {
             self.query(setup, &format!("DROP DATABASE {}", quote_ident(database)))?;
         }
@@ -58,9 +58,9 @@ impl Scratch {
         let lacking = manifest.notes.iter().find(|note| note.starts_with("not readable for this account"));
         if let (Some(note), true) = (lacking, differences.is_empty()) {
             return Err(Fault::Cannot(
-                Error::failed("the snapshot lacks accounts").because_text(note.clone()).hint(
-                    "let the account that backs up read the server's users: GRANT SELECT ON mysql.* TO …",
-                ),
+                Error::failed("the snapshot lacks accounts")
+                    .because_text(note.clone())
+                    .hint("let the backup account read the server's users: GRANT SELECT ON mysql.* TO …"),
             ));
         }
         Proof {
@@ -81,7 +81,7 @@ impl Scratch {
             .cancel(setup.cancel)
             .spawn_input()?;
         let fed = input.write_all(sql.as_bytes()).map_err(into_error);
-        // A syntax error repeats a part of the statement, which may hold a hash.
+        // A syntax error repeats a part of the statement, which may contain a hash.
         fed.and_then(|()| input.finish().map(drop)).map_err(|error| {
             let text = error.summary();
             let text = text.split(" near '").next().unwrap_or_default();

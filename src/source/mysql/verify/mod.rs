@@ -6,39 +6,16 @@ mod globals;
 
 use std::{path::PathBuf, time::Instant};
 
+use crate::{error::{Error, Result}, scratch::{Rules, ScratchDir}, settings::{Host, Patterns}, source::{Item, Source, manifest::{Manifest, Object}, restore::{Options, Restored}, verify::{Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name, inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source, sink::NullSink}}};
 use self::companions::{Companions, Others};
-use super::{
-    Detail, Mysql,
-    clients::{Client, Clients, Flavour, Version},
-    config::MysqlConfig,
-    connect::ConnectParams,
-    lacks,
-    restore::{self, Target},
-    scratch::{MysqlServer, ServerPrograms},
-    session::{Session, quote_ident, quote_text},
-};
-use crate::{
-    error::{Error, Result},
-    scratch::{Rules, ScratchDir},
-    settings::{Host, Patterns},
-    source::{
-        Item, Source,
-        manifest::{Manifest, Object},
-        restore::{Options, Restored},
-        verify::{
-            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
-            inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
-            sink::NullSink,
-        },
-    },
-};
+use super::{Detail, Mysql, clients::{Client, Clients, Flavour, Version}, config::MysqlConfig, connect::ConnectParams, lacks, restore::{self, Target}, scratch::{MysqlServer, ServerPrograms}, session::{Session, quote_ident, quote_text}};
 
-/// Accounts that servers make for themselves and need.
+/// Accounts that servers create and need.
 const NEEDED: [&str; 5] = ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC"];
 
-/// A scratch server whose only account is ours until the source's are there.
+/// A scratch server. Until the source's accounts are restored, the drill's account is the only one.
 struct Scratch {
-    // The server must be gone before its folder: fields are dropped in this order.
+    // The server must stop before its directory is removed: fields are dropped in this order.
     server: MysqlServer,
     client: Client,
     clients: Clients,
@@ -98,14 +75,14 @@ fn detail(manifest: &Manifest) -> Result<&Detail> {
     manifest.detail::<Detail>().ok_or_else(|| Error::failed("the manifest says nothing of a MySQL server"))
 }
 
-/// What a restore into a scratch server tells of what is not proven, and of what looked wrong and is not.
+/// Notes of a restore into a scratch server: unproven parts, and warnings without consequences.
 fn notes(done: &Restored) -> Vec<String> {
     let mut notes = restore::notes(&done.redefined);
     if !done.warnings.is_empty() {
-        // Their texts quote values.
+        // The texts of warnings quote values.
         let numbers: Vec<_> = restore::numbers(&done.warnings).iter().map(u32::to_string).collect();
         notes.push(format!(
-            "the server warned while it loaded the dump (numbers {}), and yet the contents are equal",
+            "the server gave warnings while it loaded the dump (numbers {}), but the contents are equal",
             numbers.join(", ")
         ));
     }
@@ -116,11 +93,11 @@ fn notes(done: &Restored) -> Vec<String> {
 fn version(manifest: &Manifest) -> Result<(Flavour, Version)> {
     let text = manifest.server_version.split_whitespace().nth(1).unwrap_or_default();
     let version = Version::find(text).or_else(|| Version::find(&manifest.server_version));
-    let unknown = || Error::failed("the manifest does not say of which version the server was");
+    let unknown = || Error::failed("the manifest does not contain the version of the server");
     Ok((detail(manifest)?.flavour, version.ok_or_else(unknown)?))
 }
 
-/// The client for a server: from the configured folders, or from where it usually is.
+/// The client for a server: from the configured directories, or the usual places.
 fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clients, Client)> {
     let named = Clients::find(dirs);
     if let Ok(client) = named.choose(flavour, version) {
@@ -137,8 +114,8 @@ fn is_read_only(manifest: &Manifest) -> bool {
     database.is_some_and(|database| database.read_only)
 }
 
-/// Times that the scratch server wrote into rows when they were loaded are no difference: of these tables only the number
-/// of rows is compared. Says which they are.
+/// Ignores times that the scratch server wrote into rows when they were loaded: of these tables only the number of rows is
+/// compared. Returns a note with the tables.
 fn forget_row_times(stored: &[Object], restored: &mut Manifest) -> Vec<String> {
     let Some(tables) = restored.detail::<Detail>().map(|detail| detail.row_times.clone()) else {
         return Vec::new();
@@ -154,8 +131,8 @@ fn forget_row_times(stored: &[Object], restored: &mut Manifest) -> Vec<String> {
         return Vec::new();
     }
     vec![format!(
-        "of tables whose rows were given new times when they were loaded, because their history is not in the snapshot, only \
-         the number of rows was compared: {}",
+        "only the number of rows was compared for tables with system versioning whose history is not in the snapshot, because their \
+         rows got new times when they were loaded: {}",
         tables.join(", ")
     )]
 }
@@ -182,14 +159,14 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// Makes an account of ours that may do everything, and removes those that a new server has.
+    /// Creates an account with all privileges for the drill, and removes those of a new server.
     fn take_over(&self, setup: &Setup<'_>) -> Result<()> {
         let ours = format!("{}@'localhost'", quote_text(&self.ours));
         let connection = self.server.params().prepare(&self.client)?;
         let root = Session::new(&connection, setup.cancel);
         root.query(&format!("CREATE USER {ours}"))?;
         root.query(&format!("GRANT ALL PRIVILEGES ON *.* TO {ours} WITH GRANT OPTION"))?;
-        // How the right to log in for others is written differs; only few accounts have been granted it.
+        // The syntax of the PROXY privilege differs, and few accounts have it.
         for anybody in ["''@''", "''@'%'"] {
             let _ = root.query(&format!("GRANT PROXY ON {anybody} TO {ours} WITH GRANT OPTION"));
         }
@@ -204,13 +181,13 @@ impl Scratch {
         Ok(())
     }
 
-    /// Restores a database, reads it back and compares it. It is dropped afterwards, and so is what was made for it.
+    /// Restores a database, reads it back and compares it. It is dropped afterwards, with everything created for it.
     fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         let others = &Others { siblings: of.siblings, needed: of.alone_with };
         require_digested(of.manifest)?;
         let mut companions = Companions::default();
         let proven = self.restore_and_compare(setup, of, others, &mut companions);
-        // What cannot be dropped goes with the server.
+        // A database that cannot be dropped is removed with the server.
         if is_read_only(of.manifest) {
             let _: Result<()> = self.make_writable(setup, of.name);
         }
@@ -269,7 +246,7 @@ impl Scratch {
         Session::new(&connection, setup.cancel).query(sql).map(drop)
     }
 
-    /// Reads what the server has, as a backup would.
+    /// Reads a database or the accounts as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, sink: &NullSink) -> Result<Manifest> {
         self.dump_with(setup, item, sink, true)
     }

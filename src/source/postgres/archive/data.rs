@@ -26,11 +26,11 @@ pub struct LargeObjects {
     pub digest: Digest128,
 }
 
-/// Where in the sequence of blocks the next byte belongs.
+/// The state of the parser between two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// All data came. What follows is of no account: some versions of `pg_dump` append a second table of contents
-    /// when their output is a file.
+    /// All data was read. Further bytes are ignored: some versions of `pg_dump` append a second table of contents when their
+    /// output is a file.
     End,
     BlockType,
     BlockId(u8),
@@ -39,7 +39,7 @@ enum At {
     Chunk(usize),
 }
 
-/// What becomes of the chunks of the block at hand.
+/// How the chunks of the current block are treated.
 #[derive(Debug)]
 enum Sink {
     Skip,
@@ -63,14 +63,14 @@ pub(super) struct DataReader {
     at: At,
     int_size: usize,
     digesting: bool,
-    // The bytes of an integer that was cut by the end of a feed.
+    // The bytes of an integer that was split between two feeds.
     partial: [u8; MAX_INT_SIZE + 1],
     partial_len: usize,
     in_large_objects: bool,
     sink: Sink,
     block_id: i32,
     expected: HashMap<i32, Expected>,
-    // How many of the expected blocks did not end yet.
+    // How many of the expected blocks have not ended yet.
     missing: usize,
     large_objects: LargeObjects,
     inserts: bool,
@@ -78,7 +78,7 @@ pub(super) struct DataReader {
 }
 
 impl DataReader {
-    /// A reader for the data of these entries; `with_data` says which of them promise any.
+    /// A reader for the data of these entries; `with_data` says which of them have data.
     pub(super) fn new(toc: &[TocEntry], with_data: &[bool], int_size: usize, digesting: bool) -> Self {
         let inheriting: HashSet<i32> = toc
             .iter()
@@ -115,7 +115,7 @@ impl DataReader {
         }
     }
 
-    /// Whether every block that was promised came, to its end.
+    /// Whether every expected block was read completely.
     pub(super) fn is_complete(&self) -> bool {
         self.at == At::End
     }
@@ -139,7 +139,7 @@ impl DataReader {
         self.large_objects
     }
 
-    /// Takes in the next bytes. An error says why they are no archive; the reader is then not to be used further.
+    /// Parses the next bytes. An error says why they are not a valid archive; the reader must not be used after that.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         loop {
             match self.at {
@@ -191,7 +191,7 @@ impl DataReader {
         }
     }
 
-    /// Reads an integer off the front, or keeps what there is of it for the next feed.
+    /// Reads an integer, or keeps its first bytes for the next feed.
     #[inline]
     fn int(&mut self, bytes: &mut &[u8]) -> Result<Option<i32>, String> {
         let width = 1 + self.int_size;

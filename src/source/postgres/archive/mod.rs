@@ -1,4 +1,4 @@
-//! Reads an archive in PostgreSQL's custom format (`pg_dump -Fc`) as it streams by: what it holds, and digests of it.
+//! A streaming reader for archives in PostgreSQL's custom format (`pg_dump -Fc`): their content, and digests of it.
 //! The format is defined by PostgreSQL's `pg_backup_archiver.c` and `pg_backup_custom.c`.
 
 mod data;
@@ -30,9 +30,9 @@ use self::{
 };
 use crate::stream::digest::Digest128;
 
-/// Header and table of contents may take this much memory; real ones take a few megabytes.
+/// Memory limit for header and table of contents; real ones take a few megabytes.
 const TOC_LIMIT: usize = 1 << 30;
-/// The table of contents is taken in by steps of this many bytes, so that a large feed is not copied whole.
+/// The table of contents is parsed in steps of this many bytes, so that a large feed is not copied as a whole.
 const TOC_STEP: usize = 64 * 1024;
 
 /// Rows and digest of one table's data in the archive.
@@ -46,9 +46,9 @@ pub struct TableDigest {
     pub rows: u64,
     /// Bytes of the rows in `COPY` text format, without the newlines between them.
     pub bytes: u64,
-    /// Sum of the hashes of the rows in `COPY` text format. For a table that inherits from another one the order of
-    /// its columns is of no account, because a restore may change it; nor for partitions that are loaded by way of the
-    /// root and list their columns in different orders (see [`Routed::by_column`]). That text depends on the session's `TimeZone`,
+    /// Sum of the hashes of the rows in `COPY` text format. The digest does not depend on the order of the columns
+    /// for tables that inherit from another one, because a restore may change it, and for partitions that are loaded through the
+    /// root and have different column orders (see [`Routed::by_column`]). That text depends on the session's `TimeZone`,
     /// `bytea_output` and `lc_monetary`, which `pg_dump` does not set: dumps to be compared need the same values.
     pub digest: Digest128,
 }
@@ -57,18 +57,18 @@ pub struct TableDigest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Doubt {
-    /// It is no archive, is damaged or ends too early: nothing can be restored from it for certain.
+    /// It is not an archive, damaged, or truncated: a restore cannot be relied on.
     Damaged,
-    /// It is whole as far as can be told, but of a version or form that this program does not know.
+    /// It seems intact, but has a version or form that this program does not support.
     Unknown,
 }
 
-/// What an archive holds.
+/// The content of an archive.
 #[derive(Debug, Clone, Serialize)]
 pub struct ArchiveSummary {
     /// Version of the archive format (major, minor, revision), unless the bytes were no known archive.
     pub format: Option<(u8, u8, u8)>,
-    /// Version of the server, as it says itself.
+    /// Version of the server, as it reports it.
     pub server_version: String,
     /// Version of `pg_dump`.
     pub dump_version: String,
@@ -89,13 +89,13 @@ pub struct ArchiveSummary {
     pub sequences: Vec<SequenceValue>,
     /// Digest of all object definitions (see [`schema_digest`]), if the whole table of contents was read.
     pub schema_digest: Option<Digest128>,
-    /// Whether the table of contents and all data it promises came, to the end.
+    /// Whether the table of contents and all its data were read completely.
     pub complete: bool,
-    /// All that came was understood, but more has to follow: the archive was cut off.
+    /// Whether the archive is truncated: everything so far was valid, but more must follow.
     pub ends_early: bool,
-    /// Why the data was not, or not to its end, digested.
+    /// Why the data was not digested, or not completely.
     pub undigested: Option<String>,
-    /// What that says about the archive.
+    /// The consequence for the archive.
     pub doubt: Option<Doubt>,
     /// Bytes behind the last block of data.
     pub trailing: u64,
@@ -116,16 +116,16 @@ enum State {
     Data(Box<DataReader>),
 }
 
-/// Reads an archive that is fed to it piece by piece. Bytes that are no archive never fail: the summary says so.
+/// Reads an archive in pieces. Invalid input is not an error: the summary reports it.
 #[derive(Debug)]
 pub struct ArchiveReader {
     state: State,
-    // Set once nothing more can be made of the bytes: they are ignored from then on.
+    // Set when the input cannot be parsed further: the rest is ignored.
     failure: Option<(Doubt, String)>,
     header: Option<Header>,
     toc: Vec<TocEntry>,
     with_data: Vec<bool>,
-    // The start of the header or entry that did not come whole yet, and how long it must be to try again.
+    // The incomplete header or entry, and the length that it must have before the next attempt to parse it.
     buffer: Vec<u8>,
     needed: usize,
     toc_memory: usize,
@@ -160,7 +160,7 @@ impl ArchiveReader {
         }
     }
 
-    /// Takes in the next bytes of the archive, however they are cut.
+    /// Parses the next bytes of the archive, in pieces of any size.
     pub fn feed(&mut self, mut bytes: &[u8]) {
         while self.failure.is_none() {
             if let State::Data(reader) = &mut self.state {
@@ -179,12 +179,12 @@ impl ArchiveReader {
         }
     }
 
-    /// Whether the table of contents is read, or never will be.
+    /// Whether the table of contents is complete, or cannot be read.
     pub fn has_toc(&self) -> bool {
         self.failure.is_some() || matches!(self.state, State::Data(_))
     }
 
-    /// Ends the archive and says what it held.
+    /// Ends the archive and returns its summary.
     pub fn finish(self) -> ArchiveSummary {
         let toc_read = match &self.state {
             State::Data(reader) => Some(reader),
@@ -231,7 +231,7 @@ impl ArchiveReader {
         }
     }
 
-    /// Collects bytes of the header and the table of contents and takes off what is whole.
+    /// Buffers bytes of the header and the table of contents, and parses complete parts.
     fn feed_toc(&mut self, step: &[u8]) {
         self.toc_memory = self.toc_memory.saturating_add(step.len());
         self.buffer.extend_from_slice(step);
@@ -289,7 +289,7 @@ impl ArchiveReader {
         }
     }
 
-    /// Reads the next header, entry count or entry off the front and says how long it was.
+    /// Reads the next header, entry count or entry, and returns its length.
     fn take_part(&mut self, bytes: &[u8]) -> Result<usize, Stop> {
         let Some(header) = &self.header else {
             let mut cursor = Cursor::new(bytes, 1);

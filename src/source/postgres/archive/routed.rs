@@ -1,11 +1,11 @@
-//! Partitions whose rows are loaded by way of the table at the root. `pg_dump` writes them so where rows may belong into
-//! other partitions on another server: for hash partitions over an enum by itself, for others if it is asked to.
+//! Partitions whose rows are loaded through the root table. `pg_dump` does this if rows may belong to other partitions on
+//! another server: by itself for hash partitions over an enum, for others on request.
 
 use std::collections::BTreeMap;
 
 use super::{rows::columns_of, toc::TocEntry};
 
-/// A table whose rows are loaded into another one, which sends each row to the partition that it belongs to.
+/// A table whose rows are loaded into another one, which routes each row to its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed {
     /// Number of its data in the archive.
@@ -18,8 +18,8 @@ pub struct Routed {
     pub into_schema: String,
     /// Its name.
     pub into_name: String,
-    /// Whether the tables that are loaded into that one list their columns in different orders, so that a row that moves
-    /// is written otherwise.
+    /// Whether the tables that are loaded into that one have different column orders, so that a row is written differently
+    /// after it moved.
     pub by_column: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Splits the text of a `COPY` into rows and digests them, however the text is cut into pieces.
+//! Splits the text of a `COPY` into rows and digests them, for input in pieces of any size.
 
 use memchr::{memchr, memchr2};
 
@@ -17,7 +17,7 @@ pub(super) struct CopyRows {
     ended: bool,
 }
 
-/// Fields are hashed with their column's name as seed and summed up, so that the order of columns is of no account.
+/// Fields are hashed with their column's name as seed and added up, so that the order of columns does not matter.
 #[derive(Debug)]
 struct Columns {
     seeds: Vec<u64>,
@@ -27,7 +27,7 @@ struct Columns {
 }
 
 impl CopyRows {
-    /// Digests rows as they stand.
+    /// Digests rows as they are.
     pub(super) fn new() -> Self {
         Self { sum: RowDigest::default(), partial: PieceHasher::new(), columns: None, ended: false }
     }
@@ -44,12 +44,12 @@ impl CopyRows {
         rows
     }
 
-    /// The sum, if the end marker came.
+    /// The sum, if the end marker was read.
     pub(super) fn finish(self) -> Option<RowDigest> {
         self.ended.then_some(self.sum)
     }
 
-    /// Takes in the next piece of the text.
+    /// Parses the next piece of the text.
     #[inline]
     pub(super) fn push(&mut self, bytes: &[u8]) {
         if self.ended {
@@ -98,7 +98,7 @@ impl CopyRows {
             columns.row_bytes += self.partial.len() + last.len() as u64;
             columns.row_sum += self.partial.finish(last);
             if row_ends {
-                // Hashed once more, or two rows that swap a value could not be told from those that did not.
+                // Hashed once more: otherwise swapping values between two rows would not change the sum.
                 self.sum
                     .add_hashed(columns.row_bytes, Digest128::of(&columns.row_sum.to_bits().to_le_bytes()));
                 (columns.column, columns.row_bytes, columns.row_sum) = (0, 0, Digest128::ZERO);

@@ -1,4 +1,4 @@
-//! What the table of contents tells besides the data: object definitions, sequence values, the encoding.
+//! Information in the table of contents besides the data: object definitions, sequence values, the encoding.
 
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ pub struct SequenceValue {
     pub name: String,
     /// Its `last_value`.
     pub value: i64,
-    /// Whether `value` was handed out already, so that the next one is its successor.
+    /// Whether `value` has been used, so that the next value is its successor.
     pub is_called: bool,
 }
 
@@ -23,7 +23,7 @@ pub struct SequenceValue {
 pub struct SchemaObject {
     /// Its kind, such as `TABLE`, `INDEX`, `ACL`.
     pub desc: String,
-    /// Its schema; empty for what is in none.
+    /// Its schema; empty for objects without a schema.
     pub schema: String,
     /// Its name; for some kinds with its table or its kind in front.
     pub name: String,
@@ -33,8 +33,8 @@ pub struct SchemaObject {
 
 /// The digest of each object definition, in the order of the archive.
 ///
-/// Left out is what a faithful restore under another name changes: data, sequence values, statistics, settings of the
-/// session, the database itself with its comments, grants and settings. Numbers of all kinds do not count either.
+/// Entries that a correct restore under another name changes are left out: data, sequence values, statistics, settings of the
+/// session, the database itself with its comments, grants and settings. Internal numbers are ignored as well.
 /// Definitions are compared without parentheses and casts, because PostgreSQL writes some expressions (such as
 /// `CHECK (state IN ('new', 'old'))` over a `varchar`) in another way once they were restored.
 pub fn schema_objects(toc: &[TocEntry]) -> Vec<SchemaObject> {
@@ -63,7 +63,7 @@ pub(super) fn sequences(toc: &[TocEntry]) -> Vec<SequenceValue> {
     toc.iter().filter(|entry| entry.desc == "SEQUENCE SET").filter_map(sequence_value).collect()
 }
 
-/// Reads `SELECT pg_catalog.setval('name', 42, true);` from its end, for the name may hold anything.
+/// Parses `SELECT pg_catalog.setval('name', 42, true);` from its end, because the name may contain any text.
 fn sequence_value(entry: &TocEntry) -> Option<SequenceValue> {
     let mut arguments = entry.defn.trim_end().strip_suffix(");")?.rsplit(", ");
     let is_called = arguments.next()?.parse().ok()?;
@@ -91,7 +91,7 @@ fn is_definition(entry: &TocEntry) -> bool {
 }
 
 fn entry_digest(entry: &TocEntry) -> Digest128 {
-    // The text of a function is kept as it was typed; only a body in standard SQL is written anew by the server.
+    // The body of a function is stored as text; only a body in standard SQL is rewritten by the server.
     let verbatim = match entry.desc.as_str() {
         "FUNCTION" | "PROCEDURE" => !entry.defn.contains("BEGIN ATOMIC"),
         desc => desc == "COMMENT",

@@ -1,7 +1,7 @@
-//! An archive on its way to `pg_restore`, with another search path for the session that it describes.
+//! Replaces the search path in an archive that is streamed to `pg_restore`.
 //!
-//! `pg_dump` writes an entry that empties the search path, and `pg_restore` runs what stands there. Nothing on its command
-//! line overrides that.
+//! `pg_dump` writes an entry that empties the search path, and `pg_restore` runs it. No option of `pg_restore`
+//! overrides that.
 
 use std::io::{self, Write};
 
@@ -11,36 +11,36 @@ use super::{
     wire::{Cursor, Stop},
 };
 
-/// Passes an archive on. Only the statement that sets the search path is replaced; what is no archive passes unchanged.
+/// A writer that replaces only the statement that sets the search path. Data that is not an archive passes unchanged.
 #[derive(Debug)]
 pub struct WithSearchPath<W> {
     out: W,
-    /// The statement to put there.
+    /// The replacement.
     statement: String,
     header: Option<Header>,
-    /// Entries of the table of contents to come, once that is known.
+    /// Number of remaining entries of the table of contents, once known.
     left: Option<u32>,
-    // The start of the part that did not come whole yet, and how long it must be to try again.
+    // The incomplete part, and the length that it must have before the next attempt to parse it.
     buffer: Vec<u8>,
     needed: usize,
-    /// Nothing is to be replaced any more.
+    /// The replacement is done; the rest passes unchanged.
     done: bool,
 }
 
 impl<W: Write> WithSearchPath<W> {
-    /// `statement` becomes the one that sets the search path.
+    /// `statement` replaces the one that sets the search path.
     pub fn new(out: W, statement: String) -> Self {
         Self { out, statement, header: None, left: None, buffer: Vec::new(), needed: 0, done: false }
     }
 
-    /// Passes on what is held back: an archive that was cut off is not made shorter.
+    /// Writes the buffered data, so that a truncated archive is not shortened further.
     pub fn finish(mut self) -> io::Result<()> {
         let rest = std::mem::take(&mut self.buffer);
         self.out.write_all(&rest)?;
         self.out.flush()
     }
 
-    /// Passes on what is whole.
+    /// Writes complete parts.
     fn pass_on(&mut self) -> io::Result<()> {
         if self.buffer.len() < self.needed {
             return Ok(());
@@ -116,7 +116,7 @@ impl<W: Write> Write for WithSearchPath<W> {
     }
 }
 
-/// A text as archives hold it: its length as a signed integer of this width, then its bytes.
+/// A text as encoded in archives: its length as a signed integer of this width, then its bytes.
 fn counted(text: &str, int_size: usize) -> Vec<u8> {
     let length = (text.len() as u64).to_le_bytes();
     let mut bytes = vec![0];

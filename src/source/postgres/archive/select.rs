@@ -7,10 +7,10 @@ use super::toc::TocEntry;
 /// Entries around a table that [`entries_for_table`] does not include, by dump id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// What the chosen entries build upon and the target must have already: schemas, types, functions, sequences that
-    /// the table does not own, tables it inherits from.
+    /// Objects that the selected entries depend on and the target must have: schemas, types, functions, sequences that the
+    /// table does not own, tables it inherits from.
     pub needed: Vec<i32>,
-    /// What hangs on the table and is not restored with it: triggers that call a function, foreign keys from and to
+    /// Objects that depend on the table and are not restored with it: triggers that call a function, foreign keys from and to
     /// other tables, rules and policies that use other objects, views, publications.
     pub dropped: Vec<i32>,
 }
@@ -34,7 +34,7 @@ pub fn entries_for_table(toc: &[TocEntry], schema: &str, name: &str) -> Vec<i32>
     toc.iter().map(|entry| entry.dump_id).filter(|id| chosen.contains(id)).collect()
 }
 
-/// What is left out of a selection made by [`entries_for_table`], to be told to the operator.
+/// The entries left out by [`entries_for_table`], for a message to the operator.
 pub fn left_out_for_table(toc: &[TocEntry], selection: &[i32]) -> LeftOut {
     let chosen: HashSet<i32> = selection.iter().copied().collect();
     let needed: HashSet<i32> = toc
@@ -69,8 +69,8 @@ impl<'a> Index<'a> {
         Self { entries: toc.iter().map(|entry| (entry.dump_id, entry)).collect(), dependents }
     }
 
-    /// Adds dependents that the rule accepts, until there are no more. An entry that was refused is asked about
-    /// again when another one that it depends on has been chosen.
+    /// Adds dependents that the rule accepts, until there are no more. A rejected entry is checked again when another of its
+    /// dependencies has been selected.
     fn spread(&self, chosen: &mut HashSet<i32>, rule: impl Fn(&TocEntry, &HashSet<i32>) -> bool) {
         let mut open: Vec<i32> = chosen.iter().copied().collect();
         while let Some(id) = open.pop() {
@@ -98,8 +98,8 @@ fn is_table(entry: &TocEntry) -> bool {
     matches!(entry.desc.as_str(), "TABLE" | "FOREIGN TABLE")
 }
 
-/// Whether the table is attached to one of the chosen. Before PostgreSQL 14 that stands in the table's own
-/// definition, since then in a `TABLE ATTACH` entry that depends on both.
+/// Whether the table is attached to a selected one. Before PostgreSQL 14 this is in the table's own definition, since then in
+/// a `TABLE ATTACH` entry that depends on both.
 fn is_partition_of(index: &Index<'_>, entry: &TocEntry, chosen: &HashSet<i32>) -> bool {
     let attached_by = |other: &&TocEntry| {
         other.desc == "TABLE ATTACH"
@@ -112,7 +112,7 @@ fn is_partition_of(index: &Index<'_>, entry: &TocEntry, chosen: &HashSet<i32>) -
             || index.dependents.get(&entry.dump_id).into_iter().flatten().any(attached_by))
 }
 
-/// Whether an entry that depends on a chosen one is a part of the chosen tables.
+/// Whether an entry that depends on a selected one is part of the selected tables.
 fn belongs(index: &Index<'_>, entry: &TocEntry, chosen: &HashSet<i32>) -> bool {
     let mut dependencies = entry.dependencies.iter().copied();
     match entry.desc.as_str() {

@@ -1,4 +1,4 @@
-//! The reader against real archives (of PostgreSQL 15 and 18) and against made ones.
+//! The reader against real archives (of PostgreSQL 15 and 18) and against generated ones.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

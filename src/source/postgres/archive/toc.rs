@@ -1,4 +1,4 @@
-//! The table of contents: one entry for each object, with the SQL that makes it.
+//! The table of contents: one entry for each object, with the SQL that creates it.
 
 use std::{fmt, mem};
 
@@ -9,7 +9,7 @@ use super::{
     wire::{Cursor, Stop},
 };
 
-/// No real object depends on as many others; a bound on the work for one entry.
+/// A limit on the dependencies of one entry, which no real object reaches.
 const MAX_DEPENDENCIES: usize = 1_000_000;
 /// The offset of the data is not known: `pg_dump` wrote to a pipe.
 const OFFSET_NOT_SET: u8 = 1;
@@ -42,17 +42,17 @@ pub struct TocEntry {
     pub dump_id: i32,
     /// Whether a data block belongs to the entry.
     pub had_dumper: bool,
-    /// OID of the catalog the object stands in.
+    /// OID of the object's catalog.
     pub table_oid: u32,
     /// OID of the object.
     pub oid: u32,
-    /// The object's name, for some kinds with its table in front.
+    /// The object's name, for some kinds after the name of its table.
     pub tag: String,
     /// The kind of entry: `TABLE`, `TABLE DATA`, `INDEX`, …
     pub desc: String,
     /// When it is restored.
     pub section: Section,
-    /// The SQL that makes it; may be empty.
+    /// The SQL that creates it; may be empty.
     #[serde(skip)]
     pub defn: String,
     /// The SQL that drops it; may be empty.
@@ -89,7 +89,7 @@ impl fmt::Debug for TocEntry {
 }
 
 impl TocEntry {
-    /// Reads one entry, and whether the archive is to have a data block for it.
+    /// Reads one entry, and whether the archive must have a data block for it.
     pub(super) fn parse(cursor: &mut Cursor<'_>, header: &Header) -> Result<(Self, bool), Stop> {
         let dump_id = cursor.int()?;
         if dump_id <= 0 {
@@ -134,7 +134,7 @@ impl TocEntry {
         }
     }
 
-    /// Memory that the entry holds beyond the text read from the archive, roughly.
+    /// Approximate memory of the entry beyond the text read from the archive.
     pub(super) const fn overhead() -> usize {
         mem::size_of::<Self>()
     }

@@ -3,15 +3,15 @@
 /// Why a value cannot be read now.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// Too few bytes: at least this many, counted from the start of the buffer, are needed to go on.
+    /// Too few bytes: at least this many, counted from the start of the buffer, are needed to continue.
     More(usize),
-    /// These bytes are no archive, or a damaged one; the text says why.
+    /// The bytes are not an archive, or a damaged one; the text says why.
     Bad(String),
-    /// They may be a good archive, which this program does not understand; the text says why.
+    /// The bytes may be an intact archive in an unknown format; the text says why.
     Unknown(String),
 }
 
-/// Largest width of an integer that is understood; `pg_dump` writes 4 everywhere.
+/// Largest supported width of an integer; `pg_dump` writes 4 everywhere.
 pub(super) const MAX_INT_SIZE: usize = 8;
 
 /// Decodes an integer of the archive: a sign byte and the magnitude in little-endian order.
@@ -81,7 +81,7 @@ impl<'a> Cursor<'a> {
         Ok(self.optional_text()?.unwrap_or_default())
     }
 
-    /// A string as text; bytes that are no UTF-8 are replaced, for names are written in the database's encoding.
+    /// A string as text; invalid UTF-8 is replaced, because names are in the database's encoding.
     pub(super) fn optional_text(&mut self) -> Result<Option<String>, Stop> {
         Ok(self.optional()?.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
     }

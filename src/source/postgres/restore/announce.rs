@@ -1,4 +1,4 @@
-//! What a restored database needs besides its content is said before anything is changed.
+//! Announces what a restored database needs besides its content, before anything is changed.
 
 use serde::Deserialize;
 
@@ -14,7 +14,7 @@ struct Setting {
 }
 
 impl Restore<'_> {
-    /// Tells what subscriptions and jobs of the selection need.
+    /// Announces what the selected subscriptions and jobs need.
     pub(super) fn announce(&self, session: &mut Psql, selection: &Selection) -> Result<()> {
         if self.options.definitions {
             return Ok(());

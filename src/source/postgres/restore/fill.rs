@@ -1,8 +1,8 @@
-//! `pg_restore`, fed straight from the repository: strictly, or going on after errors.
+//! `pg_restore`, fed directly from the repository: stopping at the first error, or continuing after errors.
 //!
-//! Going on, everything is restored that can be: the data comes before indexes, constraints and triggers anyway. What failed is
-//! tried again once all else is there, with a usual search path instead of the empty one that a dump asks for: a function
-//! that names others without their schema, or a check that reads another table, works then.
+//! With `--continue`, everything possible is restored; the data comes before indexes, constraints and triggers. Failed entries
+//! are tried again after all others, with an ordinary search path instead of the empty one that a dump sets: then a function
+//! that names others without their schema, or a check that reads another table, works.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,13 +26,13 @@ use crate::{
     },
 };
 
-/// What failed is tried again so often, as long as that helps.
+/// Maximum number of retries of failed entries, as long as each makes progress.
 const AGAIN: usize = 5;
-/// So many errors that belong to no entry are kept.
+/// At most this many errors that belong to no entry are kept.
 const OTHERS: usize = 5;
 const GOES_ON: &str = "--continue restores everything else, and lists what is missing";
 
-/// What was restored.
+/// The result of a restore.
 #[derive(Debug, Default)]
 pub(super) struct Filled {
     /// Bytes of the dump.
@@ -60,7 +60,7 @@ impl Restore<'_> {
         let mut input = command.spawn_input()?;
         let copied = files.copy(DUMP, &mut input);
         if (selection.ids.is_some() || self.options.definitions) && input.had_enough() {
-            // After the last entry of the list, or the last definition, it reads no further.
+            // After the last selected entry it stops reading.
             return Ok(Filled { bytes: self.dump_bytes(), ..Filled::default() });
         }
         let bytes = match copied {
@@ -92,7 +92,7 @@ impl Restore<'_> {
                 break;
             }
         }
-        // The first error tells more: that something exists already only means that the first try did a part.
+        // The first error says more: "already exists" only means that the first attempt created a part.
         filled.failed.retain(|id, _| last.contains_key(id));
         for (id, reason) in last {
             let first = filled.failed.entry(id).or_insert_with(|| reason.clone());
@@ -108,7 +108,7 @@ impl Restore<'_> {
         let lists = PrivateDir::new()?;
         let log = Arc::new(Mutex::new(Log::default()));
         let heard = Arc::clone(&log);
-        // Only when it is verbose does it say to which entry an error belongs.
+        // Only verbose output says which entry an error belongs to.
         let command = self.pg_restore(&lists, ids)?.arg("--verbose").observe(move |line| {
             heard.lock().hear(line);
         });
@@ -130,7 +130,7 @@ impl Restore<'_> {
         let ended = input.end()?;
         let log = std::mem::take(&mut *log.lock());
         match ended {
-            // It did not come to its end.
+            // It did not finish.
             Some(error) if !log.whole => Err(error),
             _ => Ok(Filled {
                 bytes: copied.unwrap_or_else(|_| self.dump_bytes()),
@@ -168,7 +168,7 @@ impl Restore<'_> {
         self.manifest.files.iter().filter(|file| file.path == DUMP).map(|file| file.bytes).sum()
     }
 
-    /// What a session of the original would search: the database's own setting or the usual, and then all other schemas.
+    /// The search path of a session in the original: the database's setting or the default, followed by all other schemas.
     pub(super) fn usual_search_path(&self, entries: &[TocEntry]) -> String {
         let database = self.detail.database.as_ref();
         let own = database
@@ -191,18 +191,18 @@ impl Restore<'_> {
     }
 }
 
-/// The statement that sets it, as it stands in archives.
+/// The statement that sets it, as written in archives.
 pub(super) fn set_search_path(path: &str) -> String {
     format!("SELECT pg_catalog.set_config('search_path', {}, false);\n", quote_literal(path))
 }
 
-/// What `pg_restore --verbose` says of entries that failed. This is the one place that reads its messages.
+/// Collects the messages of `pg_restore --verbose` about failed entries. No other code parses them.
 #[derive(Debug, Default)]
 struct Log {
     current: Option<i32>,
     failed: BTreeMap<i32, String>,
     others: Vec<String>,
-    /// It went through the whole list.
+    /// Whether it processed the whole list.
     whole: bool,
 }
 

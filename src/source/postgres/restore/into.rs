@@ -1,4 +1,4 @@
-//! A database as a target of restores, with the tools to reach it.
+//! A database as a restore target, with the client tools to access it.
 
 use super::{Target, parse_url, read_back, restore, target::roles};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A database and the tools to reach it with.
+/// A database, with the client tools to access it.
 struct Into {
     target: Target,
     clients: Clients,
@@ -51,10 +51,10 @@ impl RestoreTarget for Into {
     }
 }
 
-/// The target that a URL names. Where the tools are, the source says if it is of this kind.
+/// Parses the URL of a target. The directories of client tools are taken from the source if it is of this kind.
 ///
 /// # Errors
-/// The URL is none of a database.
+/// The URL is not valid for a database.
 pub(in crate::source) fn by_url(
     url: &str,
     configured: Option<&(dyn KindConfig + 'static)>,

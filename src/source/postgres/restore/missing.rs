@@ -1,4 +1,4 @@
-//! What a restore with `--continue` could not restore: the list, and a file with the statements.
+//! Objects that a restore with `--continue` could not restore: the list, and a file with the statements.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,9 @@ use crate::source::{
     restore::{Missing, Restored, write_statements},
 };
 
-/// Kinds whose statements may hold passwords. What the server says of them may repeat these.
+/// Kinds whose statements may contain passwords, which server messages may repeat.
 const SECRET: [&str; 3] = ["USER MAPPING", "SUBSCRIPTION", "SERVER"];
-/// Kinds that have an owner of their own. The statement that drops one names it in the way that `ALTER … OWNER TO` needs.
+/// Kinds with an owner. Their DROP statement names the object as `ALTER … OWNER TO` needs it.
 const OWNED: [&str; 24] = [
     "AGGREGATE",
     "COLLATION",
@@ -56,7 +56,7 @@ pub(super) fn list(selection: &Selection, failed: &BTreeMap<i32, String>) -> Vec
 }
 
 impl Restore<'_> {
-    /// Writes the statements of what is missing into a file that only this user can read.
+    /// Writes the statements of the missing objects into a file of mode 0600.
     pub(super) fn write_missing(
         &self,
         selection: &Selection,
@@ -67,7 +67,7 @@ impl Restore<'_> {
         match write_statements(&self.target.database, text.as_bytes()) {
             Ok(path) => done.missing_file = Some(path),
             Err(error) => done.notes.push(format!(
-                "the file with the statements of what is missing could not be written ({error}); `pg_restore --file=-` \
+                "the file with the statements of the missing objects could not be written ({error}); `pg_restore --file=-` \
                  shows them, from the files that --to DIR gives"
             )),
         }
@@ -88,7 +88,7 @@ impl Restore<'_> {
                 text.push_str(&self.statements_of(entry));
             }
         }
-        // What was restored and is not what it was has no statement.
+        // Objects that were restored with differences have no statement.
         for missing in done.missing.iter().skip(list(selection, failed).len()) {
             let what = format!("{} {}.{}: {}", missing.kind, missing.schema, missing.name, missing.reason);
             text.push_str(&format!("\n-- {}\n", one_line(&what)));
@@ -118,7 +118,7 @@ impl Restore<'_> {
     }
 }
 
-/// A text for a comment, which must not end before its end.
+/// A text for one comment line, without line breaks.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

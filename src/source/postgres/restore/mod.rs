@@ -1,5 +1,5 @@
-//! Putting a database back: a new or empty database like the original, `pg_restore` fed straight from the repository,
-//! and afterwards the rows counted and compared with the manifest.
+//! Restoring a database: a new or empty database like the original, `pg_restore` fed directly from the repository, and
+//! afterwards a comparison of row counts with the manifest.
 
 mod announce;
 mod fill;
@@ -37,7 +37,7 @@ use crate::{
     stream::{cancel::Cancel, files::Files},
 };
 
-/// What a restore works with.
+/// The context of a restore.
 pub(super) struct Restore<'a> {
     manifest: &'a Manifest,
     detail: &'a Detail,
@@ -62,7 +62,7 @@ pub fn restore(
     notice: &dyn Fn(&str),
 ) -> Result<Restored> {
     let detail = manifest.detail::<Detail>().filter(|detail| detail.database.is_some()).ok_or_else(|| {
-        Error::usage("this snapshot holds no PostgreSQL database")
+        Error::usage("this snapshot contains no PostgreSQL database")
             .hint(format!("for roles use --to DIR and feed {GLOBALS_SQL} to psql"))
     })?;
     let mut session = maintenance(target, clients, cancel)?;
@@ -94,7 +94,7 @@ pub fn restore(
 }
 
 impl Restore<'_> {
-    /// What is in the database, its properties, and the list of what is missing.
+    /// The content of the database, its properties, and the list of missing objects.
     fn content(
         &self,
         files: &dyn Files,
@@ -114,11 +114,11 @@ impl Restore<'_> {
         done.selected = Some(selection.selected(&filled.failed));
         let mut rest = self.verify(selection, &filled.failed, done);
         if rest.is_ok() && self.options.table.is_none() {
-            // Last: a limit of connections would keep us out.
+            // Last: a connection limit could block this session.
             rest = self.database_properties(session, server, &mut done.notes);
         }
         if !done.missing.is_empty() {
-            // Whatever else went wrong: that list is what helps.
+            // The list helps whatever else went wrong.
             self.write_missing(selection, &filled.failed, done);
         }
         rest.map_err(|error| match &done.missing_file {
@@ -128,7 +128,7 @@ impl Restore<'_> {
     }
 }
 
-/// How to reach the target without firing its event triggers.
+/// The connection settings for the target, with event triggers disabled.
 pub(crate) fn quiet_params(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<ConnectParams> {
     Ok(preflight::ask(&mut maintenance(target, clients, cancel)?)?.params(&target.params))
 }
@@ -170,7 +170,7 @@ fn maintenance(target: &Target, clients: &Clients, cancel: &Cancel) -> Result<Ps
     Psql::connect(newest, &target.params.prepare(newest.major)?, &target.maintenance_db, cancel)
 }
 
-/// The tools to restore with: able to read the archive, not newer than the server understands.
+/// The client tools for the restore: able to read the archive, and fit for the server.
 fn choose_client<'a>(clients: &'a Clients, manifest: &Manifest, server: u32) -> Result<&'a Client> {
     let made_by = manifest
         .tools

@@ -1,11 +1,11 @@
-//! Rows of partitions that are loaded by way of the table at the root: which partition they end up in depends on the server.
+//! Partitions whose rows are loaded through the root table: the server decides which partition a row is stored in.
 
 use crate::{
     error::{Error, Result},
     source::postgres::archive::{TocEntry, routes},
 };
 
-/// Fails if partitions are chosen whose rows are loaded by way of a table that is not.
+/// Fails if a selected partition is loaded through a table that is not selected.
 pub(super) fn require_roots(chosen: &[TocEntry]) -> Result<()> {
     for routed in routes(chosen) {
         let is_root = |entry: &TocEntry| {

@@ -1,4 +1,4 @@
-//! What an account cannot restore is said before anything is changed.
+//! Reports what an account cannot restore before anything is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// The server restored to, and what the account may do there.
+/// The target server, and the account's privileges there.
 #[derive(Debug, Clone, Deserialize)]
 pub(in super::super) struct TargetServer {
     version_num: u32,
@@ -26,7 +26,7 @@ pub(in super::super) struct TargetServer {
     pub(super) create_role: bool,
     standby: bool,
     read_only: bool,
-    /// May it switch event triggers off?
+    /// May it disable event triggers?
     #[serde(skip)]
     no_event_triggers: bool,
     #[serde(skip)]
@@ -75,15 +75,15 @@ pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
 }
 
 impl TargetServer {
-    /// How to reach the database: event triggers of the target, or of the dump itself once they are there, must neither
-    /// change what is restored nor keep us out. There was no way to switch them off before version 17.
+    /// The connection settings: event triggers of the target or of the dump must neither change restored data nor block the
+    /// session. They could not be disabled before version 17.
     pub(super) fn params(&self, params: &ConnectParams) -> ConnectParams {
         let options = self.no_event_triggers.then(|| "-c event_triggers=off".to_owned());
         ConnectParams { options, ..params.clone() }
     }
 }
 
-/// Fails if the server takes no changes.
+/// Fails if the server accepts no changes.
 pub(super) fn require_writable(server: &TargetServer) -> Result<()> {
     let what = match (server.standby, server.read_only) {
         (true, _) => "the target server is a standby",
@@ -103,7 +103,7 @@ pub(super) fn describe(entry: &TocEntry) -> String {
     }
 }
 
-/// The entries that need a superuser on this server, and those that need one of these.
+/// The entries that need a superuser on this server, and those that depend on one of these.
 pub(super) fn superuser_only<'a>(
     toc: &'a [TocEntry],
     server: &TargetServer,
@@ -113,7 +113,7 @@ pub(super) fn superuser_only<'a>(
     let blocked: Vec<&TocEntry> = toc.iter().filter(is_blocked).collect();
     let mut out: BTreeSet<i32> = blocked.iter().map(|entry| entry.dump_id).collect();
     let mut dependent: Vec<&TocEntry> = Vec::new();
-    // Rows of an extension's own table depend on that table alone, which is no entry; of which extension is not said.
+    // Rows of an extension's table depend only on that table, which is not an entry; the extension is not known.
     let there: BTreeSet<i32> = toc.iter().map(|entry| entry.dump_id).collect();
     let extension_lacks = blocked.iter().any(|entry| entry.desc == "EXTENSION");
     let of_extension = |entry: &TocEntry| {
@@ -121,7 +121,7 @@ pub(super) fn superuser_only<'a>(
             && !present.is_content_of_extension(entry)
             && !entry.dependencies.iter().any(|id| there.contains(id))
     };
-    // In the order of the archive nearly all come after what they need: a second pass is rare.
+    // In the archive nearly all entries come after their dependencies: a second pass is rare.
     loop {
         let before = dependent.len();
         for entry in toc {
@@ -144,7 +144,7 @@ pub(super) fn superuser_only<'a>(
 }
 
 fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
-    // What stands in a function's body is no part of its definition.
+    // The body of a function is not part of its definition.
     let head = ["\n    AS ", "\nBEGIN ATOMIC"]
         .iter()
         .fold(entry.defn.as_str(), |head, body| head.split_once(body).map_or(head, |(head, _)| head));
@@ -176,7 +176,7 @@ fn needs_superuser(entry: &TocEntry, server: &TargetServer) -> bool {
     }
 }
 
-/// A trusted extension belongs to the bootstrap superuser whoever creates it, and so does its comment.
+/// A trusted extension and its comment belong to the bootstrap superuser, regardless of who creates it.
 pub(super) fn is_extension_comment(entry: &TocEntry) -> bool {
     entry.desc == "COMMENT" && entry.tag.starts_with("EXTENSION ")
 }
@@ -207,7 +207,7 @@ impl Restore<'_> {
             return Ok(());
         }
         let mut owners = self.owners(selection)?;
-        // We will be members of what we create.
+        // The account becomes a member of the roles that it creates.
         owners.retain(|owner, _| !created.iter().any(|role| role.name == *owner));
         if owners.is_empty() {
             return Ok(());
@@ -225,11 +225,11 @@ impl Restore<'_> {
         if let Some(row) = rows.iter().find(|row| !row.exists) {
             return Err(Error::failed(format!("the role {} does not exist on the target; it owns {}", row.name, owned(row)))
                 .with(LacksGlobals)
-                .hint("back up @globals as well, create the role by hand, or use --no-owner: then everything belongs to the connecting account"));
+                .hint("back up @globals as well, create the role by hand, or use --no-owner: then the connecting account owns everything"));
         }
         if let Some(row) = rows.iter().find(|row| !row.usable) {
             return Err(Error::failed(format!(
-                "the account {} may not give objects to the role {}, which owns {}",
+                "the account {} may not set the owner to the role {}, which owns {}",
                 server.account,
                 row.name,
                 owned(row)
@@ -246,7 +246,7 @@ impl Restore<'_> {
     /// The roles that own what is restored, each with one thing that it owns.
     fn owners<'a>(&'a self, selection: &'a Selection) -> Result<BTreeMap<&'a str, String>> {
         let mut owners: BTreeMap<&str, String> = BTreeMap::new();
-        // Rows make nobody an owner: their tables do, or are there already.
+        // Rows have no owner: their table has.
         let gives = |entry: &&TocEntry| match entry.desc.as_str() {
             "ACL" | "DEFAULT ACL" => !self.options.no_privileges,
             _ => entry.section != Section::Data,

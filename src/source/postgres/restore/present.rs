@@ -1,5 +1,4 @@
-//! What the database restored into has already: the extensions that an administrator made beforehand, and what belongs to
-//! them.
+//! Existing objects of the target database: extensions that an administrator created beforehand, and their members.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +9,7 @@ use crate::{
     source::postgres::{archive::TocEntry, psql::Psql},
 };
 
-/// What is there; nothing of a database that does not exist yet.
+/// The existing objects; empty for a database that does not exist yet.
 #[derive(Debug, Default)]
 pub(super) struct Present {
     /// Installed extensions and their versions.
@@ -45,7 +44,7 @@ const EXTENSIONS: &str = "SELECT extname AS name, extversion AS version FROM pg_
 const SCHEMAS: &str = "SELECT nspname AS name, pg_catalog.pg_has_role(nspowner, 'USAGE') AS owned \
      FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')";
 
-/// Whether a sequence may be set is another privilege than whether rows may be inserted.
+/// Setting a sequence needs another privilege than inserting rows.
 const MEMBERS: &str = "SELECT n.nspname AS schema, c.relname AS name, \
         CASE WHEN c.relkind = 'S' THEN pg_catalog.has_sequence_privilege(c.oid, 'UPDATE') \
              ELSE pg_catalog.has_table_privilege(c.oid, 'INSERT') END \
@@ -56,7 +55,7 @@ const MEMBERS: &str = "SELECT n.nspname AS schema, c.relname AS name, \
        AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND c.relkind IN ('r', 'p', 'S')";
 
 impl Present {
-    /// Looks into the database.
+    /// Queries the database.
     pub(super) fn ask(session: &mut Psql) -> Result<Self> {
         let extensions = session.query::<Installed>(EXTENSIONS)?;
         let schemas = session.query::<Schema>(SCHEMAS)?;
@@ -68,12 +67,12 @@ impl Present {
         })
     }
 
-    /// Whether the entry holds rows or the position of something that belongs to an installed extension.
+    /// Whether the entry contains rows or the sequence value of a member of an installed extension.
     pub(super) fn is_content_of_extension(&self, entry: &TocEntry) -> bool {
         self.member(entry).is_some()
     }
 
-    /// Whether the entry is such content, and this account may not write it.
+    /// The same, if this account may not write to the member.
     pub(super) fn is_closed(&self, entry: &TocEntry) -> bool {
         self.member(entry) == Some(false)
     }
@@ -86,7 +85,7 @@ impl Present {
         self.of_extensions.get(&name).copied()
     }
 
-    /// The entries that need not be restored because the database has what they make, and what to say about that.
+    /// The entries that need not be restored because their object exists, and notes about them.
     pub(super) fn has_already(&self, entries: &[TocEntry]) -> (BTreeSet<i32>, Vec<String>) {
         let mut there = BTreeSet::new();
         let (mut extensions, mut schemas, mut foreign) = (Vec::new(), Vec::new(), Vec::new());
@@ -96,7 +95,7 @@ impl Present {
                     there.insert(entry.dump_id);
                     extensions.push(entry.tag.as_str());
                 }
-                // An empty one in which an extension lives.
+                // An empty schema that contains an extension.
                 "SCHEMA" if self.schemas.contains_key(&entry.tag) => {
                     there.insert(entry.dump_id);
                     schemas.push(entry.tag.as_str());

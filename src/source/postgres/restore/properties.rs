@@ -1,4 +1,4 @@
-//! What belongs to a database but not to its dump: settings, comment, privileges, limit of connections.
+//! Properties of a database that are not in its dump: settings, comment, privileges, connection limit.
 
 use super::{Restore, preflight::TargetServer};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// What servers say of a setting or right that they do not know or do not grant: no reason to lose all others.
+/// Errors about an unknown setting or a privilege that cannot be granted: the other properties are restored all the same.
 const UNKNOWN_HERE: [(SqlState, &str); 4] = [
     (SqlState::UNDEFINED_OBJECT, "the target does not know it"),
     (SqlState::INVALID_VALUE, "the target does not accept the value"),
@@ -19,7 +19,7 @@ const UNKNOWN_HERE: [(SqlState, &str); 4] = [
 ];
 
 impl Restore<'_> {
-    /// Restores them. The database has another name than the dump knows.
+    /// Restores them. The database may have another name than in the dump.
     pub(super) fn database_properties(
         &self,
         session: &mut Psql,
@@ -28,7 +28,7 @@ impl Restore<'_> {
     ) -> Result<()> {
         for statement in self.statements(notes)? {
             let Err(error) = session.execute(&statement) else { continue };
-            // Not the whole statement, and not what the server says of a value: a setting may hold a secret.
+            // Neither the whole statement nor the server's message: a setting may contain a secret.
             let what = statement.split(" = ").next().unwrap_or_default();
             let state = SqlState::of(&error);
             let lenient = statement.contains(" SET ") || state == Some(SqlState::INSUFFICIENT_PRIVILEGE);
@@ -36,7 +36,7 @@ impl Restore<'_> {
             let state = state.map(|state| state.to_string()).unwrap_or_default();
             match known {
                 Some((_, why)) => notes.push(format!("not restored: {what} ({why}, SQLSTATE {state})")),
-                // A superuser restores everything; any other account is told what it could not.
+                // A superuser restores everything; for other accounts the rest is reported.
                 None if !session.is_alive() || (server.superuser && !self.options.keep_going) => {
                     return Err(error.context("cannot restore the database's properties"));
                 }
@@ -68,7 +68,7 @@ impl Restore<'_> {
         if !self.options.no_privileges && !original.default_grants {
             statements.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
             if !self.options.no_owner {
-                // The owner too may have given something up.
+                // The owner may have revoked own privileges.
                 statements
                     .push(format!("REVOKE ALL ON DATABASE {name} FROM {}", quote_ident(&original.owner)));
             }
@@ -82,8 +82,8 @@ impl Restore<'_> {
     }
 }
 
-/// The statement that restores a setting. `None` if a list does not read as the server would read it: its value may
-/// come from anybody who can log in, and must not become SQL.
+/// The statement that restores a setting. `None` if a list cannot be parsed as the server would: the value may have been set
+/// by any role that can log in, and must not be executed as SQL.
 fn setting_statement(database: &str, setting: &Setting) -> Option<String> {
     /// Parameters whose value is a list, which must not be quoted as a whole.
     const LISTS: [&str; 6] = [
@@ -112,7 +112,7 @@ fn setting_statement(database: &str, setting: &Setting) -> Option<String> {
     })
 }
 
-/// Takes a list such as `public, "odd name"` apart.
+/// Parses a list such as `public, "odd name"`.
 fn split_list(value: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     let mut rest = value.trim();

@@ -1,5 +1,4 @@
-//! Reading a restored database back and comparing it with what was backed up: what a drill does in a scratch server, here
-//! in the database that was restored into.
+//! Reading a restored database back and comparing it with the backup, as a drill does in a scratch server.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +19,7 @@ use crate::{
     },
 };
 
-/// The tables of a manifest that were restored; of another one also those that it alone has.
+/// The restored tables of a manifest, and tables that only the other manifest has.
 fn tables(objects: &[Object], selected: &Selected, others: Option<&[Object]>) -> Vec<Object> {
     let stored: BTreeSet<_> = others.unwrap_or_default().iter().map(name_of).collect();
     let keep = |object: &&Object| {
@@ -34,7 +33,7 @@ fn name_of(object: &Object) -> (String, String) {
     (object.schema.clone().unwrap_or_default(), object.name.clone())
 }
 
-/// In what a restored database differs from what was backed up.
+/// The differences between a restored database and the backup.
 ///
 /// # Errors
 /// It cannot be read.
@@ -74,7 +73,7 @@ pub(super) fn differences(
         .sequences
         .retain(|s| is_selected(s) || (!one_table && !known.contains(&(s.schema.clone(), s.name.clone()))));
     if stored.options.skip_superuser || stored.options.keep_going || one_table {
-        // What was left out or is missing is said elsewhere.
+        // Omitted and missing objects are reported elsewhere.
         before.extensions.retain(|e| after.extensions.iter().any(|there| there.name == e.name));
     }
     if one_table {
@@ -83,7 +82,7 @@ pub(super) fn differences(
     let databases = (before.database.take(), after.database.take());
     differences.extend(of_kind::details(&before, &after, notes));
     if !one_table {
-        // Another name, owner or place of the whole may be what was asked for.
+        // A different name, owner or tablespace of the database may be intended.
         let only = |database| Detail { database, ..Detail::default() };
         notes.extend(of_kind::details(&only(databases.0), &only(databases.1), &mut Vec::new()));
         differences.extend(definitions(target, clients, stored, (&before, &after), notes));
@@ -91,14 +90,14 @@ pub(super) fn differences(
     Ok(differences)
 }
 
-/// The target as a source, whose event triggers do not fire when it is read.
+/// The target as a source; its event triggers do not fire when it is read.
 fn quiet(target: &Target, clients: &Clients, stored: &RestoreJob<'_>) -> Result<Postgres> {
     let params = quiet_params(target, clients, stored.cancel)?;
     Ok(Postgres::at(&stored.manifest.source, params, clients.clone(), &target.maintenance_db))
 }
 
-/// Servers write some definitions otherwise once they have been loaded, those of another version more so. Whether that is all
-/// is seen by loading the stored definitions once more, without rows, into a database that is dropped afterwards.
+/// Servers write some definitions differently after a reload, even more so servers of another version. To see whether that is
+/// the only difference, the stored definitions are loaded once more, without rows, into a database that is dropped afterwards.
 fn definitions(
     target: &Target,
     clients: &Clients,
@@ -111,14 +110,14 @@ fn definitions(
     if recorded == restored {
         return Vec::new();
     }
-    // What is loaded twice is equal to itself: that it is what was backed up, the manifest says.
+    // Both loads use the same dump; the manifest proves that it is the one that was backed up.
     match read_toc(stored.files) {
         Ok(toc) if by_definitions::are_recorded(&toc, stored.manifest) => {}
         Ok(_) => return vec![by_definitions::NOT_RECORDED.to_owned()],
         Err(error) => return vec![error.summary()],
     }
     match loaded_again(target, clients, stored) {
-        // Loaded without rows it has no large objects: how many they are, and their content, is compared in any case.
+        // Loaded without rows it has no large objects: their number and content are compared in any case.
         Ok(mut canonical) => {
             canonical.retain(|name, _| !is_of_large_object(name));
             restored.retain(|name, _| !is_of_large_object(name));
@@ -127,8 +126,8 @@ fn definitions(
         Err(error) => {
             let differing = differing(&recorded, &restored).len();
             notes.push(format!(
-                "{differing} definitions read otherwise than in the backup; whether they mean the same could not be found \
-                 out, because they could not be loaded into another database for comparison: {}",
+                "the text of {differing} definitions differs from the backup; whether the meaning differs could not be \
+                 checked, because they could not be loaded into another database for comparison: {}",
                 error.summary()
             ));
             Vec::new()
@@ -156,7 +155,7 @@ fn loaded_again(target: &Target, clients: &Clients, stored: &RestoreJob<'_>) -> 
         &|_| {},
     )
     .and_then(|_| read_again(&quiet(target, clients, stored)?, &name, stored));
-    // Its name is random: nothing but what was just created can have it.
+    // The name is random, so only the database just created can have it.
     let dropped = drop_database(&again, clients, stored.cancel);
     let canonical = loaded?;
     dropped.map_err(|error| {

@@ -1,4 +1,4 @@
-//! Roles that the restored objects need.
+//! Creating roles that the restored objects need.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ pub(super) fn missing<'a>(
     Ok(missing)
 }
 
-/// Creates roles without the right to log in and without any other power. Memberships among them are restored.
+/// Creates roles without LOGIN or other attributes. Memberships among them are restored.
 pub(super) fn create(
     session: &mut Psql,
     missing: &[&Role],
@@ -59,7 +59,7 @@ pub(super) fn create(
         let inherit = if role.inherit { "INHERIT" } else { "NOINHERIT" };
         session.execute(&format!("CREATE ROLE {} NOLOGIN {inherit}", quote_ident(&role.name)))?;
         if !server.superuser {
-            // From version 16 on a creator is no member of what it created; owning objects for it needs that.
+            // Since version 16 the creator of a role is not a member of it, but setting it as owner requires membership.
             session.execute(&format!("GRANT {} TO CURRENT_USER", quote_ident(&role.name)))?;
         }
     }
@@ -73,8 +73,7 @@ pub(super) fn create(
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 
-/// What the role is a member of, each once: of several grants to the same role the member has what any of them allows.
-/// Older manifests know only the names.
+/// The memberships of a role, each once: several grants of the same role are combined. Older manifests contain only names.
 fn memberships(role: &Role) -> Vec<Membership> {
     let any = |a: Option<bool>, b: Option<bool>| match (a, b) {
         (Some(a), Some(b)) => Some(a || b),
@@ -99,7 +98,7 @@ fn memberships(role: &Role) -> Vec<Membership> {
     all.into_values().collect()
 }
 
-/// The statement that makes `member` one; what is not known is left to the server.
+/// The statement that grants the membership to `member`; unknown options are left to the server.
 fn grant(membership: &Membership, member: &str, major: u32) -> String {
     let mut sql = format!("GRANT {} TO {}", quote_ident(&membership.role), quote_ident(member));
     if major < 16 {
@@ -116,7 +115,7 @@ fn grant(membership: &Membership, member: &str, major: u32) -> String {
     sql
 }
 
-/// What a server before version 16 cannot keep of a membership.
+/// Options of a membership that a server before version 16 cannot store.
 fn lost(membership: &Membership, role: &Role, major: u32) -> Option<String> {
     let options = [
         membership
@@ -153,7 +152,7 @@ fn mentioned(role: &str, entries: &[TocEntry], detail: &Detail) -> bool {
     in_database || entries.iter().any(in_entry)
 }
 
-/// Does `text` contain `word` with nothing around it that could belong to a name?
+/// Does `text` contain `word` as a whole name?
 fn word(text: &str, word: &str) -> bool {
     let part = |c: char| c.is_alphanumeric() || c == '_' || c == '$' || c == '"';
     text.match_indices(word).any(|(at, _)| {

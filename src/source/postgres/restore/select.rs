@@ -17,11 +17,11 @@ use crate::{
 
 /// The part of an archive that is restored.
 pub(super) struct Selection {
-    /// In the order of the archive, which `pg_restore` follows and a pipe cannot be read otherwise.
+    /// In the order of the archive: `pg_restore` reads a pipe only in this order.
     pub(super) entries: Vec<TocEntry>,
-    /// The ids, if it is not all.
+    /// The ids, unless everything is restored.
     pub(super) ids: Option<Vec<i32>>,
-    /// What is left out although nobody asked for that, because it cannot matter.
+    /// Notes about entries that are left out although not requested, because they make no difference.
     pub(super) notes: Vec<String>,
 }
 
@@ -49,14 +49,14 @@ impl Restore<'_> {
         chosen.retain(|entry| !there.contains(&entry.dump_id));
         notes.extend(self.other_versions(present));
         if !server.superuser && chosen.iter().any(preflight::is_extension_comment) {
-            // It comes with the extension itself; only a superuser can set it again.
+            // It is created with the extension; only a superuser can set it again.
             chosen.retain(|entry| !preflight::is_extension_comment(entry));
             notes.push(
                 "comments on extensions are those of the installed version: only a superuser can set them"
                     .to_owned(),
             );
         }
-        // Nothing is lost with what this account may not write if there is nothing to be written.
+        // Entries that this account may not write do not matter if they are empty.
         chosen.retain(|entry| !(present.is_closed(entry) && self.is_without_rows(entry)));
         let (blocked, dependent) = if server.superuser || self.options.keep_going {
             Default::default()
@@ -122,7 +122,7 @@ impl Restore<'_> {
             })
     }
 
-    /// The ids of what only a superuser can restore, once it may be left out.
+    /// The ids of the entries that only a superuser can restore, if they may be left out.
     fn leave_out(
         &self,
         server: &TargetServer,

@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// Where to restore to.
+/// The target of a restore.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// How to reach the server.
     pub params: ConnectParams,
     /// Database to restore into.
     pub database: String,
-    /// Database to connect to for creating that one.
+    /// Database to connect to for creating it.
     pub maintenance_db: String,
 }
 
@@ -87,7 +87,7 @@ impl Restore<'_> {
         Psql::connect(self.client, &self.connection, &self.target.database, self.cancel)
     }
 
-    /// Refuses, before anything is changed, a database that holds something. Tells which extensions it has.
+    /// Refuses a database that is not empty, before anything is changed. Returns its extensions.
     pub(super) fn check_target_first(&self, session: &mut Psql) -> Result<Present> {
         #[derive(Deserialize)]
         struct Table {}
@@ -116,7 +116,7 @@ impl Restore<'_> {
             return Err(Error::failed(format!(
                 "the database {database} has a table {schema}.{name} already"
             ))
-            .hint("restore into a new database and copy from there what is needed"));
+            .hint("restore into a new database and copy the rows that you need from there"));
         }
         let list = content::found(&mut inside)?;
         if list.is_empty() {

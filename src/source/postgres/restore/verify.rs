@@ -1,4 +1,4 @@
-//! After a restore: the rows in the database must be those the manifest recorded.
+//! After a restore: comparing the rows in the database with the manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ struct OfExtension {
     condition: Option<String>,
 }
 
-/// What is counted: a table, or all partitions of a root whose rows were sent to it.
+/// A unit of counting: a table, or all partitions of a root through which their rows were loaded.
 struct Counted {
     schema: String,
     name: String,
@@ -51,8 +51,8 @@ struct Counted {
 }
 
 impl Restore<'_> {
-    /// Counts the rows of every restored table, and compares sequences and large objects. What differs is an error, or is
-    /// listed as missing by a restore that goes on. Entries that `failed` are listed already.
+    /// Counts the rows of every restored table, and compares sequences and large objects. A difference is an error; a restore
+    /// with `--continue` lists it as missing instead. Entries that `failed` are already listed.
     pub(super) fn verify(
         &self,
         selection: &Selection,
@@ -70,7 +70,7 @@ impl Restore<'_> {
         let mut session = self.in_target()?;
         session.set_timeout(COUNT_WITHIN);
         if self.options.keep_going {
-            // Servers before 17 look into functions of indexes when they plan a query.
+            // Servers before 17 may call functions of indexes when they plan a query.
             session.execute(
                 set_search_path(&self.usual_search_path(&selection.entries)).trim_end_matches(";\n"),
             )?;
@@ -118,7 +118,7 @@ impl Restore<'_> {
                     "table",
                     schema,
                     name,
-                    "the extension says nothing of its rows",
+                    "the extension does not say which of its rows are dumped",
                 ));
                 continue;
             };
@@ -228,7 +228,7 @@ impl Restore<'_> {
         Ok(())
     }
 
-    /// Whether the source had another version of the extension, which may call other rows the user's.
+    /// Whether the source had another version of the extension, which may mark other rows as user data.
     fn is_other_version(&self, table: &OfExtension) -> bool {
         let mut extensions = self.detail.extensions.iter();
         extensions.any(|known| known.name == table.extension && known.version != table.version)
@@ -247,11 +247,11 @@ fn count(session: &mut Psql, tables: &[Name], condition: &str) -> Result<u64> {
     Ok(rows)
 }
 
-/// The condition for the rows of a table that a dump holds; none if that is not known.
+/// The condition for the dumped rows of a table; `None` if it is not known.
 fn condition(extension: Option<&OfExtension>) -> Option<&str> {
     match extension {
         None => Some(""),
-        // It comes from a catalog: psql must take nothing in it for a command of its own.
+        // The text comes from a catalog: psql must not interpret any of it as a command.
         Some(table) => table.condition.as_deref().filter(|text| !text.contains('\\')),
     }
 }
@@ -260,7 +260,7 @@ fn missing(kind: &str, schema: &str, name: &str, reason: String) -> Missing {
     Missing { kind: kind.to_owned(), schema: schema.to_owned(), name: name.to_owned(), reason }
 }
 
-/// A name that is not UTF-8 stands in the manifest with U+FFFD for what cannot be read: it finds nothing.
+/// A name that is not valid UTF-8 contains U+FFFD in the manifest, and does not match any object.
 fn unreadable(name: &str) -> bool {
     name.contains(char::REPLACEMENT_CHARACTER)
 }

@@ -1,4 +1,4 @@
-//! Definitions in the tables of contents of two dumps.
+//! Comparing the definitions in the tables of contents of two dumps.
 
 use crate::source::{
     manifest::Manifest,
@@ -53,7 +53,7 @@ pub(super) fn diff(name: &(String, String, String), stored: &[TocEntry], restore
     }
 }
 
-/// What is said if they are not.
+/// The message if they are not.
 pub(crate) const NOT_RECORDED: &str = "the definitions in the dump are not those that the manifest recorded";
 
 /// Whether a dump's definitions are those that the manifest recorded.

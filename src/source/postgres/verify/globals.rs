@@ -15,14 +15,15 @@ use crate::{
 };
 
 impl Scratch {
-    /// Feeds it the roles, and compares what it then has.
+    /// Loads the roles, and compares the result.
     pub(super) fn roles(&self, setup: &Setup<'_>, globals: &Globals<'_>, damage: Option<&str>) -> Proven {
         let Globals { manifest, files } = *globals;
         let begin = Instant::now();
         let script = text(files)?;
         let (mine, folders) = roles::for_scratch(&script, &self.first_role, &self.server.tablespaces());
-        roles::make_folders(&folders, self.server.owner())
-            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        roles::make_folders(&folders, self.server.owner()).map_err(|error| {
+            Fault::Cannot(Error::from_io("cannot create directories for tablespaces", error))
+        })?;
         self.script(setup, &mine)?;
         let restore = begin.elapsed();
         inflict(damage, |sql| self.session(setup, MAINTENANCE)?.execute(sql).map(drop))?;
@@ -32,7 +33,7 @@ impl Scratch {
         let again = self.dump(setup, GLOBALS, passwords, &sink)?;
         let found = String::from_utf8_lossy(&sink.kept()).into_owned();
         let (mut before, mut after) = (roles::lines(&script, &self.ours), roles::lines(&found, &self.ours));
-        // Servers before 16 keep less of a membership than the newer one that their dump needs.
+        // Servers before 16 store fewer options of a membership than the newer scratch server.
         let keeps = |version: &str| major_of(version).is_some_and(|major| major >= 16);
         let crossing = !keeps(&manifest.server_version) && keeps(&again.server_version);
         if crossing {
@@ -52,14 +53,13 @@ impl Scratch {
         .unless(differences)
     }
 
-    /// The roles of a manifest, without that of the drill.
+    /// The roles of a manifest, without the drill's own.
     fn roles_of(&self, manifest: &Manifest) -> Vec<Role> {
         let roles = manifest.detail::<Detail>().map(|detail| detail.roles.clone()).unwrap_or_default();
         roles.into_iter().filter(|role| role.name != self.ours).collect()
     }
 
-    /// Makes the roles and tablespaces of a script that the server did not take, by their names alone: databases can be
-    /// tried with them.
+    /// Creates the roles and tablespaces of a script that failed, by name only, so that databases can be tried.
     pub(super) fn name_roles(&self, setup: &Setup<'_>, globals: &Globals<'_>) -> Result<(), Fault> {
         let Globals { manifest, files } = *globals;
         let mut session = self.session(setup, MAINTENANCE)?;
@@ -69,15 +69,16 @@ impl Scratch {
         }
         let Ok(script) = text(files) else { return Ok(()) };
         let (mine, folders) = roles::for_scratch(&script, &self.first_role, &self.server.tablespaces());
-        roles::make_folders(&folders, self.server.owner())
-            .map_err(|error| Fault::Cannot(Error::from_io("cannot make folders for tablespaces", error)))?;
+        roles::make_folders(&folders, self.server.owner()).map_err(|error| {
+            Fault::Cannot(Error::from_io("cannot create directories for tablespaces", error))
+        })?;
         for line in mine.lines().filter(|line| line.starts_with("CREATE TABLESPACE ")) {
             session.execute(line.trim_end_matches(';'))?;
         }
         Ok(())
     }
 
-    /// Runs a script; the first error ends it. What it says is told without the statement, which may hold a password.
+    /// Runs a script; the first error ends it. The error is reported without the statement, which may contain a password.
     fn script(&self, setup: &Setup<'_>, sql: &str) -> Result<(), Fault> {
         let client = self.server.client();
         let connection = self.params.prepare(client.major)?;
@@ -107,9 +108,10 @@ impl Scratch {
     }
 }
 
-/// In what roles differ. `crossing` is set if the first are of a server before 16, which keeps less of a membership.
+/// The differences between roles. `crossing` is set if the first are of a server before 16, which stores fewer options of
+/// a membership.
 fn differing(mut before: Vec<Role>, mut after: Vec<Role>, crossing: bool) -> Vec<String> {
-    // Manifests of earlier versions have the names of groups alone.
+    // Manifests of earlier versions contain only the names of groups.
     if before.iter().all(|role| role.memberships.is_empty()) {
         after.iter_mut().for_each(|role| role.memberships.clear());
     }
@@ -136,7 +138,7 @@ pub(super) fn text(files: &dyn Files) -> Result<String, Fault> {
     let script = files.read(GLOBALS_SQL)?;
     String::from_utf8(script).map_err(|_| {
         Fault::Cannot(Error::failed(
-            "the script of the roles is not in UTF-8, and names in it cannot be compared",
+            "the script of the roles is not valid UTF-8, so its names cannot be compared",
         ))
     })
 }

@@ -46,7 +46,7 @@ const MAINTENANCE: &str = "tik_backup_drill_maintenance";
 
 /// A scratch server with the roles of the source.
 struct Scratch {
-    // The server must be gone before its folder: fields are dropped in this order.
+    // The server must stop before its directory is removed: fields are dropped in this order.
     server: PostgresServer,
     clients: Clients,
     params: ConnectParams,
@@ -117,16 +117,16 @@ fn roles_of<'a>(database: &Database<'a>) -> &'a [Role] {
     detail.map(|detail| detail.roles.as_slice()).unwrap_or_default()
 }
 
-/// The version of PostgreSQL that a snapshot needs.
+/// The PostgreSQL version that a snapshot needs.
 fn version(manifest: &Manifest) -> Result<u32> {
     let dumped_by = manifest.tools.iter().filter_map(|tool| major_of(&tool.version)).max();
     let server = major_of(&manifest.server_version);
     server
         .max(dumped_by)
-        .ok_or_else(|| Error::failed("the manifest does not say of which version the server was"))
+        .ok_or_else(|| Error::failed("the manifest does not contain the version of the server"))
 }
 
-/// The installation that has a server of this version: in the configured folders, or where it usually is.
+/// The installation that has a server of this version: in the configured directories, or where it usually is.
 fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
     let all = installations(dirs);
     if let Some(client) = all.iter().find(|client| client.major == major) {
@@ -143,7 +143,7 @@ fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
         error.because_text(format!("there are only others: {}", others.join(", ")))
     };
     Err(error.hint(format!(
-        "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its folder in \
+        "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its directory in \
          `drill.server_dirs`"
     )))
 }
@@ -156,7 +156,7 @@ pub(super) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
 }
 
 impl Scratch {
-    /// Starts an empty server of this version, with an account of ours that may do everything.
+    /// Starts an empty server of this version, with a superuser for the drill.
     fn start(
         setup: &Setup<'_>,
         major: u32,
@@ -167,7 +167,7 @@ impl Scratch {
         let clients = Clients::find(std::slice::from_ref(&client.dir));
         let detail = globals.and_then(|globals| globals.manifest.detail::<Detail>());
         let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
-        // If it cannot be read, the proof of the roles says so; a database can be tried all the same.
+        // If it cannot be read, the proof of the roles fails; databases can be tried all the same.
         let script = globals.and_then(|globals| globals::text(globals.files).ok()).unwrap_or_default();
         let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
         let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
@@ -188,7 +188,7 @@ impl Scratch {
         Ok(Self { server, clients, params, ours, first_role, _dir: dir })
     }
 
-    /// Starts the server. One that does not start with the libraries of the source is started without them: most dumps can be
+    /// Starts the server. If it does not start with the source's libraries, it is started without them: most dumps can be
     /// loaded all the same.
     fn server(
         setup: &Setup<'_>,
@@ -220,7 +220,9 @@ impl Scratch {
         if settings.len() == before || setup.cancel.is_cancelled() {
             return Err(Fault::Cannot(error));
         }
-        (setup.notice)(&format!("it is tried without the libraries that the source's server loads: {error}"));
+        (setup.notice)(&format!(
+            "starting the scratch server without the libraries that the source's server loads: {error}"
+        ));
         start(&settings).map_err(Fault::Cannot)
     }
 
@@ -235,7 +237,7 @@ impl Scratch {
             let fault = lacks::by_state(fault.judged(lacks::said), &refused, unlike.as_deref());
             if of.globals.is_none() { lacks::without_globals(fault, &refused) } else { fault }
         });
-        // What cannot be dropped goes with the server; that it cannot be is no verdict on the backup.
+        // A database that cannot be dropped is removed with the server; this says nothing about the backup.
         let _: Result<(), Fault> = self.drop_database(setup, of.name);
         proven
     }
@@ -283,8 +285,8 @@ impl Scratch {
         if compared.unclear.is_empty() { Ok(proof) } else { Err(prepared::unclear(&compared.unclear)) }
     }
 
-    /// Servers write some definitions otherwise once they have been loaded (a check on a list of words, say). Whether that
-    /// is all is seen by loading the stored definitions once more, without rows, and reading them back.
+    /// Servers write some definitions differently after a reload (a check on a list of words, for example). To see whether
+    /// that is the only difference, the stored definitions are loaded once more, without rows, and read back.
     fn definitions(
         &self,
         setup: &Setup<'_>,
@@ -300,7 +302,7 @@ impl Scratch {
             return Ok(vec![definitions::NOT_RECORDED.to_owned()]);
         }
         let options = Options { definitions: true, ..Options::default() };
-        // In place of the first, which has been read: some extensions can only be in the database of that name.
+        // It replaces the first one, which has been read: some extensions can only be in the database of that name.
         self.drop_database(setup, name)?;
         let loaded = restore::restore(
             manifest,
@@ -355,7 +357,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// Reads what the server has, as a backup would.
+    /// Reads a database or the roles as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &dyn Sink) -> Result<Manifest> {
         let host = Host::Socket(self.server.socket_dir());
         let config = PostgresConfig {

@@ -1,4 +1,4 @@
-//! How a scratch server must be started so that it is prepared as the source was: libraries, their parameters, locks.
+//! The settings of a scratch server that make it like the source: libraries, their parameters, locks.
 
 use std::{
     collections::BTreeMap,
@@ -13,11 +13,11 @@ use crate::{
     stream::child::{Command, run_capture},
 };
 
-/// Libraries without which their extensions cannot be created, whether or not the manifest says that the source loads them.
+/// Libraries that must be loaded before their extensions can be created, even if the manifest does not list them.
 const OF_EXTENSIONS: [(&str, &str); 4] =
     [("citus", "citus"), ("pg_cron", "pg_cron"), ("pgaudit", "pgaudit"), ("timescaledb", "timescaledb")];
-/// Libraries that are not loaded although the source does: they refuse statements or sessions, need keys or a security
-/// module, or work on their own. No dump needs them.
+/// Libraries that are not loaded even if the source loads them: they refuse statements or sessions, need keys or a security
+/// module, or run background work. No dump needs them.
 const NEVER: [&str; 11] = [
     "auth_delay",
     "auto_explain",
@@ -31,16 +31,16 @@ const NEVER: [&str; 11] = [
     "set_user",
     "supautils",
 ];
-/// Connections that a server allows unless told otherwise: each brings room for `max_locks_per_transaction` locks.
+/// The default of `max_connections`: each connection adds room for `max_locks_per_transaction` locks.
 const CONNECTIONS: u64 = 100;
-/// Locks that any server has room for, for each database that is proven at the same time.
+/// Minimum number of locks for each database that is proven at the same time.
 const LOCKS: u64 = 1024;
-/// A lock takes about 300 bytes: no manifest makes a server take more memory than this many do.
+/// Maximum number of locks, at about 300 bytes each: it bounds the memory that a manifest can make a server use.
 const MOST_LOCKS: u64 = 8 << 20;
 /// The default of `max_locks_per_transaction`.
 const LOCKS_OF_CONNECTION: u64 = 64;
 
-/// What a server must be started with. Servers are shared by items that need the same.
+/// The required settings of a server. Items with the same needs share a server.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Needs {
     /// Libraries for `shared_preload_libraries` and for `session_preload_libraries`, in the order of the source.
@@ -53,7 +53,7 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// What an item needs, of which `jobs` are proven at the same time.
+    /// The needs of an item; `jobs` items are proven at the same time.
     pub(super) fn of(manifest: &Manifest, jobs: usize) -> Self {
         let nothing = Detail::default();
         let detail = manifest.detail::<Detail>().unwrap_or(&nothing);
@@ -70,7 +70,7 @@ impl Needs {
         }
         let mut parameters = BTreeMap::new();
         if shared.iter().any(|library| library == "pg_cron") {
-            // The extension can be created in this database alone.
+            // The extension can be created in this database only.
             let database =
                 if has("pg_cron") { Some(manifest.item.as_str()) } else { value("cron.database_name") };
             parameters.extend(database.map(|name| ("cron.database_name".to_owned(), name.to_owned())));
@@ -98,13 +98,13 @@ impl Needs {
         }
     }
 
-    /// The same for items that can share a server.
+    /// A key that is equal for items that can share a server.
     pub(super) fn key(&self) -> String {
         format!("{self:?}")
     }
 
-    /// The settings for a server of this installation, without the libraries that it does not have, which are returned too.
-    /// What the configuration says comes last.
+    /// The settings for a server of this installation, without the libraries that it lacks, which are returned as well.
+    /// The configured settings come last.
     pub(super) fn settings(
         &self,
         client: &Client,
@@ -132,7 +132,7 @@ impl Needs {
         settings.insert("max_locks_per_transaction".to_owned(), locks.to_string());
         settings.extend(configured.iter().map(|(name, value)| (name.clone(), value.clone())));
         if settings.contains_key("shared_preload_libraries") {
-            // Extensions must not work on their own: with no place for a worker, no scheduler starts that would run the
+            // Extensions must not run background work: without room for a worker, no scheduler starts that would run the
             // source's jobs.
             settings.entry("max_worker_processes".to_owned()).or_insert_with(|| "0".to_owned());
         }
@@ -148,7 +148,7 @@ fn locks(detail: &Detail, tables: usize, jobs: usize) -> u64 {
     each.saturating_mul(jobs as u64).min(MOST_LOCKS)
 }
 
-/// The libraries of a list that may be loaded. A name with a path is of that machine alone.
+/// The libraries of a list that may be loaded. A name with a path is specific to its machine.
 fn libraries(list: &str) -> Vec<String> {
     let names = list.split(',').map(|name| {
         let name = name.trim().trim_matches('"');
@@ -161,7 +161,7 @@ fn libraries(list: &str) -> Vec<String> {
     names.filter(plain).filter(|name| !NEVER.contains(name)).map(str::to_owned).collect()
 }
 
-/// Where an installation has its libraries.
+/// The library directories of an installation.
 fn folders(client: &Client) -> Vec<PathBuf> {
     let mut folders = vec![client.dir.join("../lib"), client.dir.join("../lib/postgresql")];
     let asked = run_capture(Command::new(client.tool("pg_config")).arg("--pkglibdir"), 4096).ok();

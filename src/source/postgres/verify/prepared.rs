@@ -1,4 +1,4 @@
-//! Whether a scratch server is prepared as the source was.
+//! Checks that a scratch server is prepared as the source was.
 
 use super::{MAINTENANCE, Scratch};
 use crate::{
@@ -90,12 +90,12 @@ impl Scratch {
                 "the scratch server does not know parameters that are set for the database: {}",
                 list.join(", ")
             ))
-            .hint("install a build of PostgreSQL like the source's on this machine, and name its folder in `drill.server_dirs`"),
+            .hint("install a build of PostgreSQL like the source's on this machine, and name its directory in `drill.server_dirs`"),
         ))
     }
 }
 
-/// What cannot be compared, for an earlier version recorded it in another way.
+/// The error for tables that cannot be compared, because an earlier version recorded them in another way.
 pub(super) fn unclear(tables: &[String]) -> Fault {
     Fault::Cannot(
         Error::failed(format!(
@@ -103,6 +103,6 @@ pub(super) fn unclear(tables: &[String]) -> Fault {
              partitions have columns in different orders and an earlier version recorded them: {}",
             tables.join(", ")
         ))
-        .hint("make another backup: its content can be compared"),
+        .hint("take a new backup: its content can be compared"),
     )
 }

@@ -1,4 +1,4 @@
-//! `@globals` of PostgreSQL: the script is fed to an empty server, and that server's own script compared with it.
+//! `@globals` of PostgreSQL: the script is loaded into an empty server, and compared with the script of that server.
 
 use std::{
     fs,
@@ -10,7 +10,7 @@ use crate::{
     source::postgres::{Role, psql::quote_ident},
 };
 
-/// Which role `initdb` made on the source: memberships may say that it granted them, and it alone may do so without
+/// The role that `initdb` created on the source. Memberships may name it as grantor, and only this role may grant without
 /// having been granted anything.
 pub(super) fn first_role(known: Option<&str>, roles: &[Role], script: &str) -> String {
     if let Some(name) = known {
@@ -29,13 +29,13 @@ pub(super) fn first_role(known: Option<&str>, roles: &[Role], script: &str) -> S
         .to_owned()
 }
 
-/// A name as it may stand in a script: as it is, or in quotes.
+/// The forms of a name in a script: plain, or in quotes.
 fn written(name: &str) -> [String; 2] {
     [name.to_owned(), quote_ident(name)]
 }
 
-/// The script as a new server of ours can take it: without creating the role that is there already, and with folders of
-/// ours for tablespaces. Returns these too.
+/// Adapts the script to a new scratch server: without creating the existing role, and with other directories for the
+/// tablespaces. Also returns these.
 pub(super) fn for_scratch(script: &str, first_role: &str, folder: &Path) -> (String, Vec<PathBuf>) {
     let there = written(first_role).map(|name| format!("CREATE ROLE {name};"));
     let mut folders = Vec::new();
@@ -55,12 +55,12 @@ pub(super) fn for_scratch(script: &str, first_role: &str, folder: &Path) -> (Str
     (text, folders)
 }
 
-/// Where in the line of a `CREATE TABLESPACE` its place begins.
+/// The offset of the location in a line with `CREATE TABLESPACE`.
 fn location(line: &str) -> Option<usize> {
     line.starts_with("CREATE TABLESPACE ").then(|| line.rfind(" LOCATION '")).flatten()
 }
 
-/// The lines that say something, in a form in which those of two servers can be compared.
+/// The relevant lines, in a form that can be compared between two servers.
 pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
     let by_us = written(ours).map(|name| format!(" GRANTED BY {name};"));
     let ours = written(ours).map(|name| [format!("CREATE ROLE {name};"), format!("ALTER ROLE {name} ")]);
@@ -68,17 +68,17 @@ pub(super) fn lines(script: &str, ours: &str) -> Vec<String> {
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("--") && !line.starts_with('\\'))
         .filter(|line| !ours.iter().flatten().any(|start| line.starts_with(start)))
-        // It is that of the database from which the script was taken.
+        // It belongs to the database from which the script was taken.
         .filter(|line| !line.starts_with("SET client_encoding = "))
         .map(|line| match location(line) {
             Some(at) => line[..at].to_owned(),
-            // What a role granted that is gone is granted by whoever restores it.
+            // The grantor may have been dropped: then the restoring role becomes the grantor.
             None => by_us.iter().fold(line.to_owned(), |line, by| line.replace(by, ";")),
         })
         .collect()
 }
 
-/// Leaves out of a membership what servers before 16 do not keep.
+/// Removes the options of a membership that servers before 16 do not store.
 pub(super) fn plain_membership(line: &mut String) {
     if !line.starts_with("GRANT ") || line.contains(" ON ") {
         return;
@@ -92,12 +92,12 @@ pub(super) fn plain_membership(line: &mut String) {
     }
 }
 
-/// Makes folders for tablespaces that the server's user may write to.
+/// Creates directories for tablespaces that are writable for the server's user.
 pub(super) fn make_folders(folders: &[PathBuf], owner: Option<Owner>) -> std::io::Result<()> {
     folders.iter().try_for_each(|folder| {
         fs::create_dir(folder)?;
         match owner {
-            // Not through a link: the folder above is the server's.
+            // Symbolic links are not followed: the parent directory belongs to the server.
             Some(owner) => std::os::unix::fs::lchown(folder, Some(owner.uid), Some(owner.gid)),
             None => Ok(()),
         }

@@ -1,5 +1,5 @@
-//! Tables of two dumps, where rows need not be in the table that they were read from: a restore sends rows of some
-//! partitions to the root, and a standby dumps no rows of unlogged tables.
+//! Comparing the tables of two dumps. Rows need not be in the table that they were read from: a restore loads the rows of
+//! some partitions through the root, and a standby dumps no rows of unlogged tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,16 +20,16 @@ use crate::{
 /// Schema and name.
 type Name = (String, String);
 
-/// What came of comparing the tables.
+/// The result of comparing the tables.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     pub(crate) differences: Vec<String>,
-    /// Tables that have as many rows as they had, whose digests were made in different ways.
+    /// Tables with equal row counts, whose digests were computed in different ways.
     pub(crate) unclear: Vec<String>,
 }
 
-/// Compares rows and content of all tables. What was restored loses what is no difference: tables and sequences of which a
-/// standby has no content.
+/// Compares rows and content of all tables. Tables and sequences without content on a standby are removed from `restored`,
+/// because they are no difference.
 pub(crate) fn compare(
     stored: &Manifest,
     restored: &mut Manifest,
@@ -60,13 +60,13 @@ fn names(toc: &[TocEntry], desc: &str, wanted: impl Fn(&str) -> bool) -> BTreeSe
     entries.map(|entry| (entry.namespace.clone().unwrap_or_default(), entry.tag.clone())).collect()
 }
 
-/// Takes out of what was restored the empty tables and unused sequences that a standby did not dump: it has the definition of
-/// what is unlogged, and not its content.
+/// Removes the empty tables and unused sequences that a standby did not dump: it has only the definitions of unlogged
+/// objects, not their content.
 fn forget_unlogged(stored: &Manifest, restored: &mut Manifest, toc: &[TocEntry], notes: &mut Vec<String>) {
     let data = names(toc, "TABLE DATA", |_| true);
     let set = names(toc, "SEQUENCE SET", |_| true);
     let tables = names(toc, "TABLE", |defn| defn.starts_with("CREATE UNLOGGED TABLE "));
-    // That of an identity column is as its table is.
+    // The sequence of an identity column is unlogged if its table is.
     let counters = names(toc, "SEQUENCE", |defn| {
         defn.starts_with("CREATE UNLOGGED SEQUENCE ") || defn.contains(" AS IDENTITY (")
     });
@@ -76,7 +76,7 @@ fn forget_unlogged(stored: &Manifest, restored: &mut Manifest, toc: &[TocEntry],
         object.rows > 0 || data.contains(&name) || !tables.contains(&name)
     });
     let left_out = before - restored.objects.len();
-    // Later manifests name them themselves.
+    // Later manifests list them.
     if left_out > 0 && stored.left_out.is_empty() {
         notes.push(format!(
             "rows of {left_out} unlogged tables are not in the backup: it was made on a standby, which does not have them"
@@ -97,7 +97,7 @@ fn by_root(stored: &Manifest, restored: &Manifest, toc: &[TocEntry]) -> Compared
         .into_iter()
         .map(|routed| ((routed.schema, routed.name), (routed.into_schema, routed.into_name)))
         .collect();
-    // Earlier versions digested rows as they stand, whatever the order of their columns.
+    // Earlier versions digested rows with the columns in the order of the dump.
     let (before, after) = (by_column(stored), by_column(restored));
     let unlike: BTreeSet<Name> =
         before.symmetric_difference(&after).map(|name| roots.get(name).unwrap_or(name).clone()).collect();
@@ -125,7 +125,7 @@ fn by_column(manifest: &Manifest) -> BTreeSet<Name> {
     all.map(|table| (table.schema.clone(), table.name.clone())).collect()
 }
 
-/// The tables, those with a root as one: digests are sums, so that of all rows is the sum of the partitions'.
+/// The tables, with those of one root combined: digests are sums, so the digest of all rows is the sum over the partitions.
 fn merged(objects: &[Object], roots: &BTreeMap<Name, Name>) -> Vec<Object> {
     let mut groups: BTreeMap<&Name, Object> = BTreeMap::new();
     let mut rest = Vec::new();

@@ -1,4 +1,4 @@
-//! A sink that keeps the table of contents of a dump, and nothing else of it.
+//! A sink that keeps only the table of contents of a dump.
 
 use std::io::{self, Read};
 
@@ -30,7 +30,7 @@ impl WithToc {
     }
 }
 
-/// Shows what is read to a reader of archives, until that has the table of contents.
+/// Feeds the data that passes to an archive reader, until the table of contents is complete.
 struct Shown<'a> {
     reader: &'a mut dyn Read,
     archive: Option<ArchiveReader>,

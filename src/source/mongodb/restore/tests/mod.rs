@@ -67,7 +67,7 @@ fn options_of_other_databases_are_refused() {
     let options = Options { no_owner: true, ..Options::default() };
     let error = restore(&manifest, &golden, &target, &options, &Cancel::new(), &|_| {}).unwrap_err();
     assert_eq!(error.kind(), crate::error::Kind::Usage);
-    assert!(error.to_string().contains("--no-owner means nothing for MongoDB"), "{error}");
+    assert!(error.to_string().contains("--no-owner is not supported for MongoDB"), "{error}");
 }
 
 #[test]
