@@ -18,7 +18,7 @@ pub struct AzureStorageConfig {
     pub exclude_containers: Patterns,
     /// File shares to leave out.
     pub exclude_shares: Patterns,
-    /// Blobs and files to leave out: globs relative to their container or share, as those of folders.
+    /// Blobs and files to leave out: globs relative to their container or share, as those of directories.
     pub exclude: Vec<String>,
     /// How many blobs or files of an item are read at the same time, 1 to 64.
     pub parallel_downloads: usize,

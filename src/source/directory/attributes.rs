@@ -101,7 +101,7 @@ pub(super) fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<Xattrs> {
     collect(&|buffer| flistxattr(fd, buffer), &|name, buffer| fgetxattr(fd, name, buffer))
 }
 
-/// The extended attributes of a name in a folder, without opening or following it.
+/// The extended attributes of a name in a directory, without opening or following it.
 pub(super) fn xattrs_of_name(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Xattrs> {
     let mut path = descriptor_path(folder.as_fd()).into_bytes();
     path.push(b'/');

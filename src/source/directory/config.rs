@@ -1,4 +1,4 @@
-//! `kind = "directory"`: folders of this machine.
+//! `kind = "directory"`: directories of this machine.
 
 use std::{
     collections::HashSet,
@@ -14,25 +14,25 @@ use crate::{
     source::kind::OwnPlaces,
 };
 
-/// Folders of this machine, each of them an item.
+/// Directories of this machine, each of them an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DirectoryConfig {
-    /// The folders, absolute; at least one, none twice. Parts of a path may be patterns.
+    /// The directories, absolute; at least one, none twice. Parts of a path may be patterns.
     pub paths: Vec<PathBuf>,
-    /// What to leave out: globs relative to a folder, as `docs/directory.md` describes them.
+    /// What to leave out: globs relative to a directory, as `docs/directory.md` describes them.
     pub exclude: Vec<String>,
-    /// Whether the content of folders with a valid `CACHEDIR.TAG` is left out.
+    /// Whether the content of directories with a valid `CACHEDIR.TAG` is left out.
     pub exclude_caches: bool,
-    /// Whether folders on which another file system is mounted are left out.
+    /// Whether directories on which another file system is mounted are left out.
     pub one_file_system: bool,
     /// Where the repository lies, which is not backed up into itself.
     pub repository: Option<RepositoryLocation>,
-    /// The folder of the history, which is not backed up either.
+    /// The directory of the history, which is not backed up either.
     pub state_dir: Option<PathBuf>,
 }
 
 impl DirectoryConfig {
-    /// These folders, and everything else as it is unless something is said.
+    /// These directories, and everything else as it is unless something is said.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             paths,
@@ -54,7 +54,7 @@ impl DirectoryConfig {
         path.components().take_while(|part| part_pattern(part.as_os_str()).is_none()).collect()
     }
 
-    /// What is not backed up although it may lie in one of the folders: the words for it, and its path. A repository
+    /// What is not backed up although it may lie in one of the directories: the words for it, and its path. A repository
     /// elsewhere than in a file system of this machine is not among them, nor one whose location cannot be read.
     pub fn protected(&self) -> Vec<(&'static str, PathBuf)> {
         let location = self.repository.as_ref().and_then(|location| location.load().ok());
@@ -66,7 +66,7 @@ impl DirectoryConfig {
 
 /// The repository in messages.
 const REPOSITORY: &str = "the repository";
-/// The folder of the history in messages.
+/// The directory of the history in messages.
 const STATE_DIR: &str = "the state directory";
 
 /// The pattern that a part of a path is, if it is one. A part with the characters of patterns that is no valid one is a
@@ -77,7 +77,7 @@ pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     Some(glob.compile_matcher())
 }
 
-/// What is wrong with a folder that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
+/// What is wrong with a directory that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
 pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     let path: PathBuf = path.components().collect();
     let place: PathBuf = place.components().collect();
@@ -132,7 +132,7 @@ fn has_any_depth(path: &Path) -> bool {
     text.contains("**")
 }
 
-/// Tells the source where the repository and the history lie, and reports folders that are in there by their names alone.
+/// Tells the source where the repository and the history lie, and reports directories that are in there by their names alone.
 pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, reader: &Reader<'_>) {
     directory.repository = own.repository.cloned();
     directory.state_dir = Some(own.state_dir.to_owned());
@@ -152,7 +152,7 @@ pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, read
     }
 }
 
-/// Checks that no folder is, or lies in, the repository or the state directory, wherever links lead.
+/// Checks that no directory is, or lies in, the repository or the state directory, wherever links lead.
 pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) -> String) -> Result<()> {
     let places: Vec<_> = directory
         .protected()

@@ -1,4 +1,4 @@
-//! One folder on its way into the repository.
+//! One directory on its way into the repository.
 
 use std::{
     io::Read,
@@ -41,7 +41,7 @@ use crate::{
 
 /// Threads that read files.
 const READERS: usize = 4;
-/// Files that wait for one of them; each may hold a folder open.
+/// Files that wait for one of them; each may hold a directory open.
 const WAITING: usize = 16;
 /// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
 /// began may have changed once more, within the same tick, after it was read.
@@ -70,7 +70,7 @@ impl Before {
     }
 }
 
-/// Stores the folder `path` as the item of this name.
+/// Stores the directory `path` as the item of this name.
 pub(super) fn dump(
     source: &Directory,
     item: &str,
@@ -150,7 +150,7 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
     }
 }
 
-/// What rules leave out of the folder `path`, those that leave out anything, counted without reading or storing anything.
+/// What rules leave out of the directory `path`, those that leave out anything, counted without reading or storing anything.
 pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
     let top = open(path)?;
     let protected = Protected::look(&source.places);
@@ -172,17 +172,17 @@ impl Sink for Nothing {
     }
 }
 
-/// The error of a folder that must not be backed up.
+/// The error of a directory that must not be backed up.
 pub(super) fn not_into_itself(problem: &str) -> Error {
     Error::failed(problem).hint("take it out of `paths`, or move what lies there")
 }
 
-/// The state of the folder that is backed up.
+/// The state of the directory that is backed up.
 fn state(path: &Path, top: &OwnedFd) -> Result<Stat> {
     fstat(top).map_err(|error| Error::from_io(format!("cannot read {}", path.display()), error.into()))
 }
 
-/// Opens the folder that is backed up.
+/// Opens the directory that is backed up.
 pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     let failed = |error: Errno| {
         let failed = Error::failed(format!("cannot read {}", path.display()));
@@ -225,7 +225,7 @@ fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
     walked
 }
 
-/// A filesystem that is not mounted looks like an empty folder. What `exclude` leaves out may be all that is there.
+/// A filesystem that is not mounted looks like an empty directory. What `exclude` leaves out may be all that is there.
 fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> {
     if detail.entries() > 0 {
         return Ok(());

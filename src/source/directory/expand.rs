@@ -1,4 +1,4 @@
-//! The folders that `paths` mean at the moment: those that are named, and those that patterns find.
+//! The directories that `paths` mean at the moment: those that are named, and those that patterns find.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -30,7 +30,7 @@ const MOST: usize = 10_000;
 /// So many matches that are not backed up are listed one by one.
 const LISTED: usize = 1000;
 
-/// A folder to back up.
+/// A directory to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folder {
     /// The name of its item.
@@ -56,7 +56,7 @@ pub(super) struct Expanded {
 #[derive(Default)]
 struct Matches {
     folders: Vec<Match>,
-    /// What is there and no folder.
+    /// What is there and no directory.
     others: Vec<PathBuf>,
     problems: Vec<(PathBuf, Error)>,
 }
@@ -96,7 +96,7 @@ pub(super) fn expand(paths: &[PathBuf], protected: &Protected, cancel: &Cancel) 
     for pattern in patterns {
         found.extend(expanded.look_up(pattern, cancel)?);
     }
-    // Where two paths lead to one folder, the one without links gives it its name.
+    // Where two paths lead to one directory, the one without links gives it its name.
     found.sort_by(|one, other| (one.linked, &one.path).cmp(&(other.linked, &other.path)));
     for one in found {
         cancel.check()?;
@@ -122,7 +122,7 @@ impl Expanded {
         }
     }
 
-    /// Adds a folder as an item. Names are unique, and none of two folders is dropped because their names are written alike.
+    /// Adds a directory as an item. Names are unique, and none of two directories is dropped because their names are written alike.
     fn add(&mut self, folder: Folder, problem: Option<Error>) {
         let mut folder = Folder { problem: problem.map(Problem::from), ..folder };
         if !self.names.insert(folder.name.clone()) {
@@ -140,7 +140,7 @@ impl Expanded {
         self.folders.push(folder);
     }
 
-    /// Another name for a folder whose usual one is taken.
+    /// Another name for a directory whose usual one is taken.
     fn free_name(&self, path: &Path) -> String {
         let escaped = path.as_os_str().as_bytes().escape_ascii().to_string();
         let mut name = escaped.clone();
@@ -184,7 +184,7 @@ impl Expanded {
         Ok(matches.folders)
     }
 
-    /// Whether anything exists below this path is not known: an unmounted filesystem has no folders that could match.
+    /// Whether anything exists below this path is not known: an unmounted filesystem has no directories that could match.
     fn doubt(&mut self, base: &Path) {
         // A name that is not UTF-8 is written out as a whole.
         for mut start in [whole_name(base), base.as_os_str().as_bytes().escape_ascii().to_string()] {
@@ -197,7 +197,7 @@ impl Expanded {
         }
     }
 
-    /// Takes a folder that a pattern found as an item, unless it is one already or must not be.
+    /// Takes a directory that a pattern found as an item, unless it is one already or must not be.
     fn take(&mut self, one: Match, seen: &mut HashMap<Identity, PathBuf>, protected: &Protected) {
         let Match { path, base, identity, .. } = one;
         if let Some(problem) = protected.problem(&path) {
@@ -220,7 +220,7 @@ impl Expanded {
         }
     }
 
-    /// Lists what is left out of the folders because it must not be backed up into itself.
+    /// Lists what is left out of the directories because it must not be backed up into itself.
     fn note_protected(&mut self, protected: &Protected) {
         let healthy: Vec<PathBuf> =
             self.folders.iter().filter(|f| f.problem.is_none()).map(|f| f.path.clone()).collect();
@@ -248,7 +248,7 @@ impl Matches {
                 let (names, problem) = names(&folder);
                 let matching = names.iter().filter(|name| glob.is_match(name));
                 below.extend(matching.map(|name| folder.join(name)));
-                // Named like the folder: what lies in there is unknown then, not gone.
+                // Named like the directory: what lies in there is unknown then, not gone.
                 let problem = match problem {
                     Some(error) if is_absent(&error) => dead_end(&folder, &base),
                     other => other.map(|error| unreadable(&folder, error)),
@@ -293,7 +293,7 @@ impl Matches {
     }
 }
 
-/// The names in a folder, as far as they can be read, and why not all can.
+/// The names in a directory, as far as they can be read, and why not all can.
 fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -309,7 +309,7 @@ fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
     (names, None)
 }
 
-/// The problem of a path at which nothing is, if that is so because the path, or a folder on the way to it from `base`, is a
+/// The problem of a path at which nothing is, if that is so because the path, or a directory on the way to it from `base`, is a
 /// link that leads nowhere: it may lead to a filesystem that is not mounted. Otherwise the path is no match.
 fn dead_end(path: &Path, base: &Path) -> Option<Error> {
     // The part of the path that exists.

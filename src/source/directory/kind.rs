@@ -95,7 +95,7 @@ impl KindConfig for DirectoryConfig {
     }
 
     fn folders(&self) -> Option<Vec<PathBuf>> {
-        // What a pattern means lies in the folder before its first part with one.
+        // What a pattern means lies in the directory before its first part with one.
         Some(self.paths.iter().map(|path| Self::base(path)).collect())
     }
 

@@ -1,4 +1,4 @@
-//! The source `directory`: folders on this machine, each an item, with everything that belongs to their files.
+//! The source `directory`: directories on this machine, each an item, with everything that belongs to their files.
 
 mod attributes;
 pub mod config;
@@ -44,13 +44,13 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// The folder in a snapshot below which the files of the item lie.
+/// The directory in a snapshot below which the files of the item lie.
 pub const CONTENT: &str = "files";
 
 /// The rule that leaves out what lies in caches, as manifests name it.
 pub(crate) const EXCLUDE_CACHES: &str = "exclude_caches";
 
-/// Folders on this machine.
+/// Directories on this machine.
 pub struct Directory {
     name: String,
     paths: Vec<PathBuf>,
@@ -59,7 +59,7 @@ pub struct Directory {
     excludes: Excludes,
     exclude_caches: bool,
     one_file_system: bool,
-    /// The folders as they were found last.
+    /// The directories as they were found last.
     known: Mutex<Vec<Folder>>,
 }
 
@@ -122,7 +122,7 @@ impl Directory {
         Ok(discovery)
     }
 
-    /// The folder of this name, as it was found last or is found now.
+    /// The directory of this name, as it was found last or is found now.
     fn folder(&self, item: &str, cancel: &Cancel) -> Result<Folder> {
         let find = || self.known().iter().find(|folder| folder.name == item).cloned();
         if let Some(folder) = find() {
@@ -162,7 +162,7 @@ impl Source for Directory {
         dump::dump(self, &item.name, &folder.path, sink, cancel)
     }
 
-    /// What a pattern found and is not there any more. A folder that is named must be there. Where the pattern begins there
+    /// What a pattern found and is not there any more. A directory that is named must be there. Where the pattern begins there
     /// must still be something: otherwise a filesystem was unmounted, and nothing is known of what is on it.
     fn is_gone(&self, item: &Item, _: &Cancel) -> bool {
         let known = self.known();

@@ -33,7 +33,7 @@ pub(super) fn kind(tpe: FileType) -> &'static str {
 }
 
 impl Walk<'_> {
-    /// Something of this kind cannot be read, or is gone since its folder was listed.
+    /// Something of this kind cannot be read, or is gone since its directory was listed.
     pub(super) fn missing(&self, kind: &'static str, below: &Path, error: Errno) {
         if error == Errno::NOENT {
             self.tally.vanished(below);
@@ -71,7 +71,7 @@ impl Walk<'_> {
         self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
     }
 
-    /// Names a folder of which a part was not gone through.
+    /// Names a directory of which a part was not gone through.
     pub(super) fn lost_on_the_way(&self, folder: &Folder, error: &io::Error) {
         let below = self.below(&folder.path);
         match Errno::from_io_error(error) {
@@ -98,7 +98,7 @@ impl Omissions {
         Self { all: source::omissions::Omissions::new("files"), objects: 0, denied: false, damaged: false }
     }
 
-    /// One more, which lies at `path` below the folder that is backed up.
+    /// One more, which lies at `path` below the directory that is backed up.
     pub(super) fn add(&mut self, kind: &str, path: &Path, error: &io::Error) {
         let name = if path.as_os_str().is_empty() { ".".to_owned() } else { shown(path) };
         match Errno::from_io_error(error) {
@@ -144,7 +144,7 @@ impl Omissions {
         self.all.count() == 0
     }
 
-    /// Fails if not one file was read although something cannot be: most likely nothing may be read. A backup of folders and
+    /// Fails if not one file was read although something cannot be: most likely nothing may be read. A backup of directories and
     /// links alone would say nothing about the files.
     pub(super) fn require(&self, path: &Path, files: u64) -> Result<()> {
         if files > 0 || self.objects == 0 {

@@ -1,4 +1,4 @@
-//! Opening what lies in a folder without ever being led out of it, in few file descriptors however deep a tree is.
+//! Opening what lies in a directory without ever being led out of it, in few file descriptors however deep a tree is.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use rustix::{
 };
 use std::ffi::{CString, OsStr};
 
-/// So many folders on the way down to the one at hand are kept open; those above are found again through `..`.
+/// So many directories on the way down to the one at hand are kept open; those above are found again through `..`.
 pub(crate) const KEEP_OPEN: usize = 24;
 /// Names are asked for in portions of this size.
 const LIST_BUFFER: usize = 64 * 1024;
@@ -29,7 +29,7 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
-/// What tells one folder from another, whatever its name.
+/// What tells one directory from another, whatever its name.
 pub(crate) type Identity = (u64, u64);
 
 /// Device and inode.
@@ -50,17 +50,17 @@ pub(super) fn stat_name(folder: BorrowedFd<'_>, name: impl Arg) -> rustix::io::R
     statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
-/// Opens a folder by its path; symbolic links on the way are followed.
+/// Opens a directory by its path; symbolic links on the way are followed.
 pub(crate) fn open_top(path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     quietly(|more| open(path, FOLDER | more, Mode::empty()))
 }
 
-/// Opens a folder in a folder. A symbolic link of that name is an error, [`Errno::NOTDIR`] or [`Errno::LOOP`].
+/// Opens a directory in a directory. A symbolic link of that name is an error, [`Errno::NOTDIR`] or [`Errno::LOOP`].
 pub(crate) fn open_folder(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     quietly(|more| openat(folder, name, FOLDER | OFlags::NOFOLLOW | more, Mode::empty()))
 }
 
-/// Opens the folder in which `folder` lies, if it is still the one that was left.
+/// Opens the directory in which `folder` lies, if it is still the one that was left.
 pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Result<OwnedFd> {
     let opened = open_folder(folder, c"..")?;
     if identity(&fstat(&opened)?) == parent {
@@ -69,7 +69,7 @@ pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Resul
     Err(io::Error::other("a folder was moved to another place meanwhile"))
 }
 
-/// Opens a folder by the names that lead to it from another one, if it is still the one that was left.
+/// Opens a directory by the names that lead to it from another one, if it is still the one that was left.
 pub(super) fn open_below<'n>(
     top: BorrowedFd<'_>,
     names: impl Iterator<Item = &'n OsStr>,
@@ -130,7 +130,7 @@ pub(crate) fn is(stat: &Stat, tpe: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == tpe
 }
 
-/// What a folder holds.
+/// What a directory holds.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     /// Names in the order of their bytes, each with its type as far as the system tells.
@@ -139,7 +139,7 @@ pub(super) struct Listing {
     pub(super) error: Option<Errno>,
 }
 
-/// The names in a folder. After an error in the middle there are those that were read before it.
+/// The names in a directory. After an error in the middle there are those that were read before it.
 pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
     let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER];
     let mut raw = RawDir::new(folder.as_fd(), &mut buffer);
@@ -158,7 +158,7 @@ pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
         }
     }
     names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    // A folder that changes while it is listed may show a name twice.
+    // A directory that changes while it is listed may show a name twice.
     names.dedup_by(|one, other| one.0 == other.0);
     listing
 }

@@ -26,7 +26,7 @@ const LARGEST_CONFIG: u64 = 64 * 1024;
 /// The most keys that are looked at.
 const MOST_KEYS: usize = 1000;
 
-/// A folder that is not backed up, as it was found at the beginning of a run.
+/// A directory that is not backed up, as it was found at the beginning of a run.
 struct Place {
     what: &'static str,
     path: PathBuf,
@@ -42,7 +42,7 @@ struct Signs {
     keys: HashSet<OsString>,
 }
 
-/// Which repository a folder is.
+/// Which repository a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repository {
     /// The one that is written to, or a copy of it.
@@ -71,12 +71,12 @@ impl Protected {
         Self { signs: repository.unwrap_or_default(), places }
     }
 
-    /// The words for what a folder is, if it must not be backed up.
+    /// The words for what a directory is, if it must not be backed up.
     pub(super) fn at(&self, identity: Identity) -> Option<&'static str> {
         self.places.iter().find(|place| place.identity == identity).map(|place| place.what)
     }
 
-    /// What is wrong with a folder that is to be backed up and is one of the places or a copy of the repository, or lies in
+    /// What is wrong with a directory that is to be backed up and is one of the places or a copy of the repository, or lies in
     /// one.
     pub(super) fn problem(&self, path: &Path) -> Option<String> {
         let path = path.canonicalize().ok()?;
@@ -90,14 +90,14 @@ impl Protected {
         in_place().or_else(in_copy)
     }
 
-    /// The places that lie in a folder: path and words.
+    /// The places that lie in a directory: path and words.
     pub(super) fn below(&self, folder: &Path) -> Vec<(&Path, &'static str)> {
         let Ok(folder) = folder.canonicalize() else { return Vec::new() };
         let within = |place: &&Place| place.path != folder && place.path.starts_with(&folder);
         self.places.iter().filter(within).map(|place| (place.path.as_path(), place.what)).collect()
     }
 
-    /// Whether an open folder with these names in it, which are in order, is a repository of restic.
+    /// Whether an open directory with these names in it, which are in order, is a repository of restic.
     pub(super) fn repository(
         &self,
         folder: BorrowedFd<'_>,
@@ -110,7 +110,7 @@ impl Protected {
         Some(if self.is_own(folder) { Repository::Own } else { Repository::Other })
     }
 
-    /// Whether an open folder that is a repository has the `config` or a key of the one that is written to.
+    /// Whether an open directory that is a repository has the `config` or a key of the one that is written to.
     fn is_own(&self, folder: BorrowedFd<'_>) -> bool {
         let config = read_start(folder, c"config", LARGEST_CONFIG);
         if config.is_some() && config == self.signs.config {
@@ -122,7 +122,7 @@ impl Protected {
         keys.iter().any(own)
     }
 
-    /// Whether the folder at a path is a copy of the repository. It is not listed, as it may hold many names.
+    /// Whether the directory at a path is a copy of the repository. It is not listed, as it may hold many names.
     fn is_copy(&self, path: &Path) -> bool {
         if self.signs.config.is_none() && self.signs.keys.is_empty() {
             return false;
@@ -143,7 +143,7 @@ impl Signs {
     }
 }
 
-/// The first bytes of a file in an open folder, if it is a regular file that can be read.
+/// The first bytes of a file in an open directory, if it is a regular file that can be read.
 pub(super) fn read_start(folder: BorrowedFd<'_>, name: &CStr, most: u64) -> Option<Vec<u8>> {
     let Ok(Opened::File(file, _)) = open_file(folder, name) else { return None };
     let mut start = Vec::new();

@@ -45,7 +45,7 @@ const HOLES_FROM: u64 = 512 << 10;
 /// A file to be read.
 pub(super) struct Job {
     pub(super) folder: Arc<Folder>,
-    /// The open folder it lies in.
+    /// The open directory it lies in.
     pub(super) place: Arc<OwnedFd>,
     pub(super) name: CString,
 }
@@ -135,7 +135,7 @@ impl Walk<'_> {
         true
     }
 
-    /// What was a file or a folder when its folder was listed is something else now.
+    /// What was a file or a directory when its directory was listed is something else now.
     pub(super) fn replaced(
         &self,
         kind: &'static str,

@@ -16,12 +16,12 @@ use super::{
 };
 use crate::error::Result;
 
-/// The file that marks a folder whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
+/// The file that marks a directory whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 impl Walk<'_> {
-    /// Whether a folder is a copy of the repository, which is left out. Other repositories are named.
+    /// Whether a directory is a copy of the repository, which is left out. Other repositories are named.
     pub(super) fn is_protected(
         &self,
         folder: BorrowedFd<'_>,
@@ -48,7 +48,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Leaves out what a folder holds beside a valid tag that says that it is a cache.
+    /// Leaves out what a directory holds beside a valid tag that says that it is a cache.
     pub(super) fn leave_out_cache(&self, folder: BorrowedFd<'_>, names: &mut Vec<(CString, FileType)>) {
         let Ok(tag) = names.binary_search_by(|(name, _)| name.as_c_str().cmp(CACHE_TAG)) else { return };
         let start = read_start(folder, CACHE_TAG, CACHE_SIGNATURE.len() as u64);
@@ -60,7 +60,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a folder is one that must not be backed up; it is named then.
+    /// Whether a directory is one that must not be backed up; it is named then.
     pub(super) fn is_place(&self, path: &Path, stat: &Stat) -> bool {
         let what = self.protected.at(identity(stat));
         what.inspect(|what| self.tally.protected(self.below(path), what)).is_some()

@@ -59,7 +59,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Stores what is neither file nor folder.
+    /// Stores what is neither file nor directory.
     pub(super) fn special(&self, place: BorrowedFd<'_>, name: &CStr, path: &Path, stat: &Stat) -> Result<()> {
         let tpe = FileType::from_raw_mode(stat.st_mode);
         let mut content = Vec::new();

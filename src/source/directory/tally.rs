@@ -102,7 +102,7 @@ impl fmt::Display for Listed {
 
 /// What was stored under a name.
 pub(super) struct Entry<'a> {
-    /// Below the folder that is backed up.
+    /// Below the directory that is backed up.
     pub(super) path: &'a Path,
     pub(super) tpe: FileType,
     pub(super) attributes: &'a Attributes,
@@ -157,7 +157,7 @@ pub(super) struct Findings {
 pub(super) struct Tally(Mutex<Found>);
 
 impl Tally {
-    /// Nothing found yet in the folder `path`.
+    /// Nothing found yet in the directory `path`.
     pub(super) fn new<'a>(
         path: &Path,
         one_file_system: bool,
@@ -223,17 +223,17 @@ impl Tally {
         }
     }
 
-    /// A folder is left out because it must not be backed up into itself.
+    /// A directory is left out because it must not be backed up into itself.
     pub(super) fn protected(&self, path: &Path, what: &str) {
         self.found().protected.push(format!("{} ({what})", shown(path)));
     }
 
-    /// A folder is a repository that is not the one which is written to.
+    /// A directory is a repository that is not the one which is written to.
     pub(super) fn other_repository(&self, path: &Path) {
         self.found().repositories.push(shown(path));
     }
 
-    /// A mount point is stored as an empty folder.
+    /// A mount point is stored as an empty directory.
     pub(super) fn not_entered(&self, path: &Path) {
         self.found().mounts.push(shown(path));
     }

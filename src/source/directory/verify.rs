@@ -1,4 +1,4 @@
-//! Proving a folder: everything in its snapshot is read back and compared with what the manifest says of it.
+//! Proving a directory: everything in its snapshot is read back and compared with what the manifest says of it.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Folders are proven by reading them back.
+/// Directories are proven by reading them back.
 pub(super) struct Contents;
 
 impl ReadBack for Contents {

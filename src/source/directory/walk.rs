@@ -1,5 +1,5 @@
-//! The way through a tree: depth first, names in order, every folder opened from the one above it, so that nobody who
-//! swaps a folder for a link can lead it elsewhere. Files that have to be read go to other threads; a folder is finished
+//! The way through a tree: depth first, names in order, every directory opened from the one above it, so that nobody who
+//! swaps a directory for a link can lead it elsewhere. Files that have to be read go to other threads; a directory is finished
 //! when the last of them is through.
 
 use std::{
@@ -41,7 +41,7 @@ use crate::{
     stream::{cancel::Cancel, files::Attributes, sink::Sink},
 };
 
-/// Why something is left out that was another thing when its folder was listed.
+/// Why something is left out that was another thing when its directory was listed.
 pub(super) const REPLACED: &str = "it was replaced by something else while the backup ran";
 
 /// Types of filesystems that the kernel makes up: nothing in them can be restored, and some files in them never end.
@@ -65,16 +65,16 @@ const MADE_UP: [u64; 16] = [
     0xf97c_ff8c, // selinuxfs
 ];
 
-/// A folder on its way into the sink.
+/// A directory on its way into the sink.
 pub(super) struct Folder {
     /// Path in the snapshot.
     pub(super) path: PathBuf,
     parent: Option<Arc<Folder>>,
-    /// Its own listing, folders below it, and files of it that are being read.
+    /// Its own listing, directories below it, and files of it that are being read.
     pending: AtomicUsize,
 }
 
-/// A folder whose names are being gone through.
+/// A directory whose names are being gone through.
 struct Frame {
     folder: Arc<Folder>,
     /// None while the walk is far below it.
@@ -85,7 +85,7 @@ struct Frame {
 
 /// One walk through one tree.
 pub(super) struct Walk<'a> {
-    /// The folder that is walked through.
+    /// The directory that is walked through.
     pub(super) top: &'a Path,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
@@ -127,7 +127,7 @@ impl Walk<'_> {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// A path in the snapshot as one below the folder that is backed up.
+    /// A path in the snapshot as one below the directory that is backed up.
     pub(super) fn below<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(CONTENT).unwrap_or(path)
     }
@@ -156,7 +156,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Stores a folder and lists it. `None` if it cannot be read, or must not be stored. One of which not all names can be read
+    /// Stores a directory and lists it. `None` if it cannot be read, or must not be stored. One of which not all names can be read
     /// is stored as far as they can, and named.
     fn enter(
         &self,
@@ -201,7 +201,7 @@ impl Walk<'_> {
         Ok(Some(Frame { folder, fd, identity, names: names.into_iter() }))
     }
 
-    /// Ends the folder at hand and goes up. A folder above it that was moved away meanwhile ends there, too.
+    /// Ends the directory at hand and goes up. A directory above it that was moved away meanwhile ends there, too.
     fn leave(&self, frames: &mut Vec<Frame>) {
         let Some(done) = frames.pop() else { return };
         while let Some((above, higher)) = frames.split_last_mut()
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.release(done.folder);
     }
 
-    /// Something of this folder is done. What was the last thing finishes the folder, and perhaps those above it.
+    /// Something of this directory is done. What was the last thing finishes the directory, and perhaps those above it.
     pub(super) fn release(&self, folder: Arc<Folder>) {
         let mut next = Some(folder);
         while let Some(folder) = next {
@@ -238,7 +238,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at one name. Gives the folder to go on with if it is one.
+    /// Looks at one name. Gives the directory to go on with if it is one.
     fn visit(
         &self,
         frame: &Frame,
@@ -289,7 +289,7 @@ impl Walk<'_> {
         rule.inspect(|rule| self.tally.excluded(*rule, 1)).is_some()
     }
 
-    /// Goes into a folder, unless something else is mounted there.
+    /// Goes into a directory, unless something else is mounted there.
     fn folder(
         &self,
         frame: &Frame,
@@ -334,7 +334,7 @@ impl Walk<'_> {
         self.enter(fd, &opened, path, Some(frame.folder.clone()))
     }
 
-    /// Stores an empty folder in the place of another filesystem.
+    /// Stores an empty directory in the place of another filesystem.
     fn mount_point(&self, path: PathBuf, stat: &Stat) -> Result<Option<Frame>> {
         let of = attributes(stat, &self.owners);
         self.sink.folder(&path, &of)?;
@@ -350,7 +350,7 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a folder above the one at hand once more: from there, or else from the first of all by its name.
+/// Opens a directory above the one at hand once more: from there, or else from the first of all by its name.
 fn open_again(done: &Frame, above: &Frame, higher: &[Frame]) -> io::Result<OwnedFd> {
     if let Some(from) = &done.fd
         && let Ok(opened) = open_parent(from.as_fd(), above.identity)

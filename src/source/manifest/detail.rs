@@ -29,7 +29,7 @@ pub trait Detail: Any + fmt::Debug + erased_serde::Serialize + Send + Sync {
         false
     }
 
-    /// The number of files, if the rows of the object count folders too.
+    /// The number of files, if the rows of the object count directories too.
     fn files(&self) -> Option<u64> {
         None
     }

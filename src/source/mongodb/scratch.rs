@@ -21,7 +21,7 @@ const IN_HOST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'
 
 /// A running server without accounts. Dropping it stops it at once; if this process is killed, the kernel does.
 ///
-/// Its files are in a folder that the caller owns and removes after the server.
+/// Its files are in a directory that the caller owns and removes after the server.
 #[derive(Debug)]
 pub struct MongodbServer {
     program: PathBuf,
@@ -48,7 +48,7 @@ impl Place {
 }
 
 impl MongodbServer {
-    /// Starts an empty server in `dir`, an existing folder. `program` is `mongod`, or another one that speaks its
+    /// Starts an empty server in `dir`, an existing directory. `program` is `mongod`, or another one that speaks its
     /// protocol and takes `--port` and `--storage-path`. Fails with the last lines of the server's log.
     pub fn start(program: &Path, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
         let (place, port) = if program.file_name().is_some_and(|name| name == "mongod") {

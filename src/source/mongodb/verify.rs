@@ -29,7 +29,7 @@ use crate::{
 
 /// A scratch server.
 struct Scratch {
-    // Connections, then the server, then its folder: fields are dropped in this order.
+    // Connections, then the server, then its directory: fields are dropped in this order.
     deployment: Deployment,
     uri_file: PathBuf,
     _private: PrivateDir,

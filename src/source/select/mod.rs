@@ -1,4 +1,4 @@
-//! Choosing files of a snapshot by the names they have in the source: a name, a folder with all below it, or a pattern.
+//! Choosing files of a snapshot by the names they have in the source: a name, a directory with all below it, or a pattern.
 //!
 //! A name that exists as it is written goes before a pattern: `a*` is the file `a*` if there is one. A [`Survey`] sees the names
 //! that there are and settles which is meant; the [`Selection`] that it gives is then applied to each of them.
@@ -23,14 +23,14 @@ const SPECIAL: [u8; 5] = *b"*?[{\\";
 
 /// One of the ways in which an argument can be understood.
 enum Reading {
-    /// A file or folder; the empty name is everything.
+    /// A file or directory; the empty name is everything.
     Name(Vec<u8>),
-    /// A pattern, and the folder in which everything lies that it can match.
+    /// A pattern, and the directory in which everything lies that it can match.
     Glob { matcher: GlobMatcher, fixed: Vec<u8> },
 }
 
 impl Reading {
-    /// Whether it means this name, or a folder that it lies in.
+    /// Whether it means this name, or a directory that it lies in.
     fn takes(&self, name: &[u8], whole: bool) -> bool {
         match self {
             Self::Name(wanted) if wanted.is_empty() => true,
@@ -42,7 +42,7 @@ impl Reading {
         }
     }
 
-    /// Whether something in this folder can be meant.
+    /// Whether something in this directory can be meant.
     fn enters(&self, folder: &[u8]) -> bool {
         match self {
             Self::Name(wanted) => self.takes(folder, true) || is_below(wanted, folder),
@@ -56,7 +56,7 @@ impl Reading {
     }
 }
 
-/// Whether a name lies in a folder.
+/// Whether a name lies in a directory.
 fn is_below(name: &[u8], folder: &[u8]) -> bool {
     name.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
@@ -75,7 +75,7 @@ impl Selection {
         self.0.iter().any(|chosen| chosen.reading.takes(name, folder || !chosen.folders_only))
     }
 
-    /// Whether something in this folder can be chosen.
+    /// Whether something in this directory can be chosen.
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         self.0.iter().any(|chosen| chosen.reading.enters(folder))
     }
@@ -86,7 +86,7 @@ impl Selection {
     }
 }
 
-/// A folder that is not there lacks what was in it as well.
+/// A directory that is not there lacks what was in it as well.
 fn concerns(reading: &Reading, name: &[u8]) -> bool {
     reading.takes(name, true) || matches!(reading, Reading::Name(wanted) if is_below(wanted, name))
 }
@@ -112,17 +112,17 @@ struct Seen {
     held: bool,
     /// Whether the snapshot is known to lack something that this means.
     lacking: bool,
-    /// Whether it is known to lack a folder that this lies in.
+    /// Whether it is known to lack a directory that this lies in.
     above_lacking: bool,
 }
 
 impl Survey {
-    /// Nothing seen yet. Names are relative to the top of the item; a slash in front is allowed, one at the end means a folder.
+    /// Nothing seen yet. Names are relative to the top of the item; a slash in front is allowed, one at the end means a directory.
     pub(crate) fn new(patterns: &[OsString]) -> Self {
         Self(patterns.iter().map(|pattern| Wanted::new(pattern.as_bytes())).collect())
     }
 
-    /// Whether it is of use to see what is in this folder.
+    /// Whether it is of use to see what is in this directory.
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         self.0.iter().flat_map(|wanted| &wanted.readings).any(|seen| seen.reading.enters(folder))
     }
@@ -156,7 +156,7 @@ impl Survey {
     }
 
     /// What is to be listed of `item`: what the snapshot is known to lack is part of it. With `above`, the list names the
-    /// folders that it lacks, and so says something of what lies in them too.
+    /// directories that it lacks, and so says something of what lies in them too.
     ///
     /// # Errors
     /// One of the arguments means nothing that can be listed.

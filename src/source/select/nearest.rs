@@ -28,12 +28,12 @@ impl Nearest {
         let depth = |text: &str| text.matches('/').count() + 1;
         let common = depth(wanted).min(depth(&name));
         let (here, there) = (cut(wanted, common), cut(&name, common));
-        // Neighbours often lie in the same folder.
+        // Neighbours often lie in the same directory.
         if there == self.last {
             return;
         }
         there.clone_into(&mut self.last);
-        // A folder on the way is worth less than the whole name.
+        // A directory on the way is worth less than the whole name.
         let missing = 2 * (depth(wanted) - common);
         let best = self.best.as_ref().map_or(usize::MAX, |(best, _)| *best);
         if here.len().abs_diff(there.len()) + missing >= best {

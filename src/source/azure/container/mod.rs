@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// Folder of the contents in a snapshot.
+/// Directory of the contents in a snapshot.
 pub(super) const TOP: &str = "blobs";
 /// The list of blobs in a snapshot.
 pub(super) const INVENTORY: &str = "blobs.jsonl";
@@ -103,7 +103,7 @@ struct Job {
     path: String,
     /// Length when it was listed.
     listed: u64,
-    /// Folders that are complete once everything before this blob is stored.
+    /// Directories that are complete once everything before this blob is stored.
     finished: Vec<String>,
 }
 

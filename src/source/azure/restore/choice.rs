@@ -21,7 +21,7 @@ pub(super) struct Chosen {
     pub(super) files: u64,
     /// Bytes of these.
     pub(super) bytes: u64,
-    /// Hashes of the folders that what is chosen lies in.
+    /// Hashes of the directories that what is chosen lies in.
     folders: HashSet<u128>,
 }
 

@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Folder of the contents in a snapshot.
+/// Directory of the contents in a snapshot.
 pub(super) const TOP: &str = "files";
 /// The list of files in a snapshot.
 pub(super) const INVENTORY: &str = "files.jsonl";

@@ -13,7 +13,7 @@ use super::{
     *,
 };
 
-/// A source of these paths below a folder.
+/// A source of these paths below a directory.
 fn source_of(top: &Path, paths: &[&str]) -> Directory {
     configured(DirectoryConfig::new(paths.iter().map(|path| top.join(path)).collect()))
 }
@@ -22,7 +22,7 @@ fn found(source: &Directory) -> Discovery {
     source.discover(&Cancel::new()).unwrap()
 }
 
-/// Names below the folder of the items without a problem.
+/// Names below the directory of the items without a problem.
 fn healthy(top: &Path, found: &Discovery) -> Vec<String> {
     let items = found.items.iter().filter(|item| item.problem.is_none());
     items.map(|item| below(top, &item.name)).collect()
@@ -81,7 +81,7 @@ fn of_a_filesystem_that_is_not_mounted_nothing_is_known() {
     let name = &before.items[0].name;
     assert!(!before.is_unknown(name) && !before.is_unknown(&format!("{}/data/else", top.display())));
 
-    // The folder on which it is mounted is empty, or was made by mounting it and is not there at all.
+    // The directory on which it is mounted is empty, or was made by mounting it and is not there at all.
     fs::rename(top.join("data"), top.join("aside")).unwrap();
     for mount_point in [true, false] {
         if mount_point {
@@ -187,7 +187,7 @@ fn a_link_that_leads_nowhere_is_a_problem_of_what_may_lie_behind_it() {
     symlink("file", top.join("srv/to-file")).unwrap();
     let source = source_of(&top, &["srv/*/u"]);
     let before = found(&source);
-    // Two links lead to one folder.
+    // Two links lead to one directory.
     assert_eq!(healthy(&top, &before), ["srv/app1/u", "srv/app2/u"]);
 
     fs::rename(top.join("nas"), top.join("aside")).unwrap();

@@ -1,4 +1,4 @@
-//! What a snapshot, or a folder that stock mongodump wrote, holds.
+//! What a snapshot, or a directory that stock mongodump wrote, holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -152,7 +152,7 @@ impl Entry {
     }
 }
 
-/// The folder of the database.
+/// The directory of the database.
 fn folder(manifest: &Manifest, list: &[(String, u64)]) -> Result<String> {
     let folders: BTreeSet<&str> = list
         .iter()

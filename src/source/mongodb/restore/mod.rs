@@ -43,7 +43,7 @@ const RAW_DATA: (u32, u32) = (8, 3);
 /// The collection is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
-/// Restores a database from `files` into `target`. `files` may also be a folder that stock mongodump wrote.
+/// Restores a database from `files` into `target`. `files` may also be a directory that stock mongodump wrote.
 ///
 /// # Errors
 /// Exit code 2: an option that means nothing here, or a collection that the snapshot does not have. Otherwise whatever
