@@ -89,7 +89,7 @@ fn what_azure_and_folders_need_is_named() {
     assert!(unknown[0].starts_with("6: sources.pg.exclude_servers: unknown key"), "{unknown:?}");
     one_problem(
         with("[sources.d]\nkind = \"directory\"\n"),
-        "4: sources.d.paths: missing: the folders to back up, as a list",
+        "4: sources.d.paths: missing: the directories to back up, as a list",
     );
     one_problem(
         with("[sources.d]\nkind = \"directory\"\npaths = [\"/a\", \"/a\"]\n"),

@@ -97,9 +97,9 @@ pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     let paths = reader.paths("paths");
-    reader.missing("paths", "the folders to back up, as a list");
+    reader.missing("paths", "the directories to back up, as a list");
     if reader.is_list("paths") && paths.is_empty() {
-        reader.problem("paths", "names no folder; give at least one");
+        reader.problem("paths", "names no directory; give at least one");
     }
     let mut seen = HashSet::new();
     for path in &paths {
@@ -146,7 +146,7 @@ pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, read
     for (what, place) in known.protected() {
         for path in &directory.paths {
             if let Some(problem) = overlap(&DirectoryConfig::base(path), what, &place) {
-                reader.problem("paths", &format!("{problem}; take it out"));
+                reader.problem("paths", &format!("{problem}; remove it"));
             }
         }
     }
@@ -164,7 +164,7 @@ pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) 
         if let Some(problem) = places.iter().find_map(|(what, place)| overlap(&folder, what, place)) {
             let key = key_path("paths");
             return Err(Error::usage(format!("{key}: {} cannot be backed up: {problem}", path.display()))
-                .hint("take it out of `paths`, or move what lies there"));
+                .hint("remove it from `paths`, or move the data elsewhere"));
         }
     }
     Ok(())

@@ -98,7 +98,7 @@ pub(super) fn dump(
     if detail.vanished > 0 && identity(&state(path, &open(path)?)?) != identity(&begun) {
         // Read from a tree that was being removed: what of it was stored says nothing about the new one.
         return Err(Error::failed(format!(
-            "{} was replaced by another folder while it was read, and a part of it vanished",
+            "{} was replaced by another directory while it was read, and a part of it vanished",
             path.display()
         ))
         .hint("run the backup again"));
@@ -106,11 +106,11 @@ pub(super) fn dump(
     require_content(path, &detail, &before)?;
     if let Some(problem) = before.problem {
         manifest.notes.push(format!(
-            "all files were read anew, as the previous snapshot's manifest cannot be read: {problem}"
+            "all files were read again because the manifest of the previous snapshot cannot be read: {problem}"
         ));
     }
     if detail.files == 0 && detail.excluded.iter().any(|rule| rule.entries > 0) {
-        manifest.notes.push("NO FILE of it is in the backup: `exclude` leaves out what there is".to_owned());
+        manifest.notes.push("NO FILE of this item is in the backup: `exclude` matches everything".to_owned());
     }
     manifest.notes.extend(notes);
     manifest.ended = Zoned::now();
@@ -174,7 +174,7 @@ impl Sink for Nothing {
 
 /// The error of a directory that must not be backed up.
 pub(super) fn not_into_itself(problem: &str) -> Error {
-    Error::failed(problem).hint("take it out of `paths`, or move what lies there")
+    Error::failed(problem).hint("remove it from `paths`, or move the data elsewhere")
 }
 
 /// The state of the directory that is backed up.
@@ -187,10 +187,10 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     let failed = |error: Errno| {
         let failed = Error::failed(format!("cannot read {}", path.display()));
         let hint = match error {
-            Errno::NOENT => "mount or create it, or take it out of `paths` if it is gone for good",
-            Errno::NOTDIR => "`paths` names folders: name the folder that holds it",
+            Errno::NOENT => "mount or create it, or remove it from `paths` if it no longer exists",
+            Errno::NOTDIR => "`paths` takes directories: name the directory that contains it",
             Errno::ACCESS | Errno::PERM => "let the account that runs the backup read it",
-            _ => "find out what is wrong with it",
+            _ => "check the filesystem and the system's log",
         };
         failed.because(&std::io::Error::from(error)).hint(hint)
     };
@@ -234,24 +234,24 @@ fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> 
     let (now, hint) = if excluded {
         (
             format!("everything in {} is left out by `exclude`", path.display()),
-            "correct `exclude`, or take the folder out of `paths`; if a filesystem that is not mounted belongs there, mount it \
-             and run the backup again",
+            "correct `exclude`, or remove the directory from `paths`; if a filesystem should be mounted there, mount it and run \
+             the backup again",
         )
     } else {
         (
             format!("{} is empty now", path.display()),
-            "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or take it out \
-             of `paths`",
+            "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or remove it from \
+             `paths`",
         )
     };
     let error = match (&before.problem, before.entries) {
         (None, 0) => return Ok(()),
-        (None, 1) => Error::failed(format!("{now}; it had 1 file or folder in the previous backup")),
+        (None, 1) => Error::failed(format!("{now}; it had 1 file or directory in the previous backup")),
         (None, entries) => {
-            Error::failed(format!("{now}; it had {entries} files and folders in the previous backup"))
+            Error::failed(format!("{now}; it had {entries} files and directories in the previous backup"))
         }
         (Some(problem), _) => {
-            Error::failed(format!("{now}, and it cannot be found out whether it was so before"))
+            Error::failed(format!("{now}, and the previous backup cannot be read to compare"))
                 .because(problem)
         }
     };

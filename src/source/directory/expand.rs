@@ -166,7 +166,7 @@ impl Expanded {
             self.doubt(&DirectoryConfig::base(pattern));
         }
         if matches.folders.is_empty() && matches.problems.is_empty() {
-            let problem = Error::failed(format!("no folder matches {}", pattern.display())).hint(
+            let problem = Error::failed(format!("no directory matches {}", pattern.display())).hint(
                 "correct the pattern in `paths`, mount the filesystem in which it looks, or take it out if nothing is to be \
                  found any more",
             );
@@ -176,10 +176,10 @@ impl Expanded {
             self.add(problematic(&path), Some(problem));
         }
         for path in matches.others.iter().take(LISTED) {
-            self.exclude(path, "is not a folder".to_owned());
+            self.exclude(path, "is not a directory".to_owned());
         }
         if let Some(more) = matches.others.len().checked_sub(LISTED + 1) {
-            self.exclude(pattern, format!("{} more that it matches are not folders", more + 1));
+            self.exclude(pattern, format!("{} more matches are not directories", more + 1));
         }
         Ok(matches.folders)
     }
@@ -207,7 +207,7 @@ impl Expanded {
             // Two patterns that match the same path.
             Some(first) if *first == path => {}
             Some(first) => {
-                let rule = format!("is the same folder as {}", first.display());
+                let rule = format!("is the same directory as {}", first.display());
                 self.exclude(&path, rule);
             }
             None => {
@@ -323,8 +323,8 @@ fn dead_end(path: &Path, base: &Path) -> Option<Error> {
     let what = if circle { "which leads back to it" } else { "which is not there" };
     let problem = format!("{} is a link to {}, {what}", shown(link), shown(&target));
     Some(Error::failed(problem).hint(
-        "mount or create what it leads to, remove the link if it is not needed any more, or write a pattern in `paths` that \
-         does not match it",
+        "mount or create its target, remove the link if it is no longer needed, or write a pattern in `paths` that does not \
+         match it",
     ))
 }
 
@@ -334,9 +334,9 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::from_io(format!("cannot look into {}", path.display()), error).hint(
-        "let the account that runs the backup read it (as root, or with CAP_DAC_READ_SEARCH), or find out what is wrong with \
-         it",
+    Error::from_io(format!("cannot list {}", path.display()), error).hint(
+        "let the account that runs the backup read it (as root, or with CAP_DAC_READ_SEARCH), or check the filesystem and \
+         the system's log",
     )
 }
 

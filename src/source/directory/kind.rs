@@ -108,6 +108,6 @@ impl KindConfig for DirectoryConfig {
     }
 
     fn target(&self, _item: &str, _into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
-        Err(Error::usage("a folder is restored with --to DIR"))
+        Err(Error::usage("a directory is restored with --to DIR"))
     }
 }

@@ -96,7 +96,7 @@ impl Directory {
         for (number, path) in paths.iter().enumerate() {
             if paths[..number].contains(path) {
                 return Err(Error::usage(format!("paths: {} is named twice", path.display()))
-                    .hint("take one of them out"));
+                    .hint("remove one of them"));
             }
         }
         Ok(Self {
@@ -130,7 +130,7 @@ impl Directory {
         }
         self.look(cancel)?;
         find().ok_or_else(|| {
-            Error::failed(format!("`paths` has no folder {item}"))
+            Error::failed(format!("`paths` has no directory {item}"))
                 .hint(format!("`tik-backup discover {}` shows what it has", self.name))
         })
     }

@@ -65,7 +65,7 @@ impl Walk<'_> {
     pub(super) fn unreadable(&self, kind: &'static str, below: &Path, error: &io::Error) {
         let hint = match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
-            Some(Errno::NOMEM) => "the system has no memory left: find out what takes it",
+            Some(Errno::NOMEM) => "the system is out of memory: find the process that uses it",
             _ => return self.tally.omitted(kind, below, error),
         };
         self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
@@ -119,15 +119,14 @@ impl Omissions {
         let mut notes = Vec::new();
         if self.denied {
             notes.push(
-                "some of what is not in the backup may not be read by the account that runs it: run it as root or with \
-                 CAP_DAC_READ_SEARCH, or leave out with `exclude` what is not wanted"
+                "the account that runs the backup may not read some of the objects: run it as root or with \
+                 CAP_DAC_READ_SEARCH, or exclude them with `exclude`"
                     .to_owned(),
             );
         }
         if self.damaged {
             notes.push(
-                "some of what is not in the backup cannot be read from its disk, which may be failing: look at the system's \
-                 log"
+                "some of the objects cannot be read from disk, and the disk may be failing: check the system's log"
                 .to_owned(),
             );
         }
@@ -158,22 +157,22 @@ impl Omissions {
             more => format!(" and {more} more"),
         };
         let cannot = if self.objects == 1 {
-            "1 file or folder".to_owned()
+            "1 file or directory".to_owned()
         } else {
-            format!("{} files or folders", self.objects)
+            format!("{} files or directories", self.objects)
         };
         let error = Error::failed(format!(
-            "not one file in {} could be read, and {cannot} cannot be read: {}{more}",
+            "no file in {} could be read; {cannot} cannot be read: {}{more}",
             path.display(),
             few.join(", ")
         ));
         Err(error.hint(match (self.denied, self.damaged) {
             (true, _) => {
-                "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or leave them out \
+                "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or exclude them \
                  with `exclude`"
             }
-            (_, true) => "the disk may be failing: look at the system's log, and save what can be read",
-            _ => "find out what is wrong with them, or leave them out with `exclude`",
+            (_, true) => "the disk may be failing: check the system's log, and copy the readable data elsewhere",
+            _ => "check the filesystem and the system's log, or exclude them with `exclude`",
         }))
     }
 }
@@ -192,7 +191,7 @@ mod tests {
         }
         assert!(!omissions.is_empty() && omissions.require(Path::new("/srv"), 1).is_ok());
         let text = omissions.require(Path::new("/srv"), 0).unwrap_err().to_string();
-        assert!(text.contains("7 files or folders cannot be read: f0 (Permission denied"), "{text}");
+        assert!(text.contains("7 files or directories cannot be read: f0 (Permission denied"), "{text}");
         assert!(text.contains(" and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
         assert!(omissions.notes()[0].contains("CAP_DAC_READ_SEARCH"));
         assert_eq!(omissions.finish()[0].reason, "Permission denied (os error 13)");

@@ -66,7 +66,7 @@ pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Resul
     if identity(&fstat(&opened)?) == parent {
         return Ok(opened);
     }
-    Err(io::Error::other("a folder was moved to another place meanwhile"))
+    Err(io::Error::other("a directory was moved during the backup"))
 }
 
 /// Opens a directory by the names that lead to it from another one, if it is still the one that was left.
@@ -81,7 +81,7 @@ pub(super) fn open_below<'n>(
     }
     match opened {
         Some(opened) if identity(&fstat(&opened)?) == folder => Ok(opened),
-        _ => Err(io::Error::other("another folder has its name now")),
+        _ => Err(io::Error::other("another directory has this name now")),
     }
 }
 

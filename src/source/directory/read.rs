@@ -130,7 +130,7 @@ impl Walk<'_> {
         if length <= LONGEST {
             return false;
         }
-        let reason = format!("it is {} long, more than the 8 TiB that a file may have", output::size(length));
+        let reason = format!("it is {} long, more than the maximum of 8 TiB", output::size(length));
         self.unreadable("file", below, &io::Error::other(reason));
         true
     }
@@ -297,7 +297,7 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
         (self.check)().map_err(io::Error::other)?;
         let less = |spare: u64| spare.checked_sub(bytes);
         if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            let reason = "its holes and those of the files read before it are longer than 4 TiB together";
+            let reason = "its holes and those of the files read before it exceed 4 TiB in total";
             return Err(self.fail(io::Error::other(reason)));
         }
         self.skipped += bytes;
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(reader.hole().unwrap(), 3 << 19);
         reader.skip(1 << 20).unwrap();
         assert!(reader.skip(1 << 19).is_err() && reader.skipped == 1 << 20);
-        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("4 TiB together")));
+        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("4 TiB in total")));
     }
 
     #[test]

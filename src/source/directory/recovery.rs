@@ -7,7 +7,7 @@ use crate::source::recovery::{Commands, Opening, Piece};
 /// What has to be known before.
 pub(super) fn opening(paths: &[PathBuf]) -> Opening {
     let paths: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
-    let text = format!("Folders: {}. As root, so that owners come back.", paths.join(", "));
+    let text = format!("Directories: {}. As root, so that owners come back.", paths.join(", "));
     Opening { text, setup: Vec::new() }
 }
 

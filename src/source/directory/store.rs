@@ -83,7 +83,7 @@ impl Walk<'_> {
             FileType::CharacterDevice => Special::CharDevice(stat.st_rdev),
             FileType::BlockDevice => Special::BlockDevice(stat.st_rdev),
             FileType::RegularFile | FileType::Directory | FileType::Unknown => {
-                let what = io::Error::other("it is of a type that is not known");
+                let what = io::Error::other("its type is unknown");
                 self.unreadable(kind(tpe), self.below(path), &what);
                 return Ok(());
             }

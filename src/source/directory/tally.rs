@@ -280,17 +280,17 @@ impl Tally {
         }
         if repositories.count() > 0 {
             notes.push(format!(
-                "other restic repositories are in this backup like any folder, and grow it each time they grow; leave them out \
-                 with `exclude` if that is not wanted: {repositories}"
+                "this backup contains other restic repositories, and grows whenever they grow; exclude them with `exclude` if that \
+                 is not wanted: {repositories}"
             ));
         }
         if changed.count() > 0 {
             notes.push(format!(
-                "written to while they were read, so that beginning and end may not fit together: {changed}"
+                "written to while they were read, so their content may be inconsistent: {changed}"
             ));
         }
         if vanished.count() > 0 {
-            notes.push(format!("gone between listing and reading: {vanished}"));
+            notes.push(format!("removed after they were listed, before they were read: {vanished}"));
         }
         if unnamed_xattrs > 0 {
             notes.push(format!(

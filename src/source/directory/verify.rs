@@ -34,7 +34,7 @@ impl ReadBack for Contents {
         cancel: &Cancel,
     ) -> Result<Verified> {
         let detail = manifest.detail::<Detail>();
-        let detail = detail.ok_or_else(|| Error::failed("the manifest says nothing of files"))?;
+        let detail = detail.ok_or_else(|| Error::failed("the manifest has no details about files"))?;
         verify(files, detail, chosen, cancel)
     }
 }
@@ -81,11 +81,11 @@ fn verify(
     let (of_files, of_bytes) = (found.files, found.bytes);
     count("files", detail.files, of_files);
     count("bytes", detail.bytes, of_bytes);
-    count("folders", detail.folders, folders);
+    count("directories", detail.folders, folders);
     count("links, pipes, sockets and devices", detail.symlinks + detail.others, others);
     if found.differences.is_empty() && digest != detail.digest {
         found.differences.push(
-            "names, types, permissions or contents are not those that were recorded when they were read"
+            "names, types, permissions or contents differ from those recorded during the backup"
                 .to_owned(),
         );
     }

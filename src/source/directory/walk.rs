@@ -171,7 +171,7 @@ impl Walk<'_> {
                 return Err(Error::failed(format!("cannot list {}", self.top.display()))
                     .because(&io::Error::from(error))
                     .hint(
-                        "let the account that runs the backup read it, or find out what is wrong with it",
+                        "let the account that runs the backup read it, or check the filesystem and the system's log",
                     ));
             }
             Some(error) => {
@@ -370,6 +370,6 @@ fn is_made_up(fd: BorrowedFd<'_>) -> bool {
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
-    Error::from_io(format!("cannot go on with the folder {}", shown(path)), error)
+    Error::from_io(format!("cannot continue in the directory {}", shown(path)), error)
         .hint("run the backup again")
 }

@@ -248,7 +248,7 @@ impl Wanted {
             text.push_str(&format!(", which is not a valid pattern either: {invalid}"));
         }
         let look = format!(
-            "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' looks in all folders"
+            "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' searches all directories"
         );
         let upwards = self.pattern.split('/').any(|part| part == "..");
         Error::failed(text).hint(match self.nearest.found() {

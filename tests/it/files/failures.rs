@@ -122,8 +122,8 @@ fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_ite
     assert_says(
         error_of(&run(1), ITEM),
         &[
-            "not one file in",
-            "3 files or folders cannot be read",
+            "no file in",
+            "3 files or directories cannot be read",
             "locked (Permission denied",
             "secret (Permission denied",
             "CAP_DAC_READ_SEARCH",

@@ -84,7 +84,7 @@ fn a_folder_that_is_the_repository_or_lies_in_it_is_a_failed_item() {
         let source = protecting(&dir.path().join(name), &repo, &state);
         let found = source.discover(&Cancel::new()).unwrap();
         let problem = found.items[0].problem.clone().unwrap().to_string();
-        assert!(problem.contains(said) && problem.contains("take it out of `paths`"), "{name}: {problem}");
+        assert!(problem.contains(said) && problem.contains("remove it from `paths`"), "{name}: {problem}");
         let error = source.dump(&found.items[0], &Memory::default(), &Cancel::new()).unwrap_err();
         assert_eq!(error.to_string(), problem);
     }

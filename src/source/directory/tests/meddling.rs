@@ -154,7 +154,7 @@ fn what_vanishes_is_counted_and_no_failure() {
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.paths(), ["b", "folder b"]);
     assert_eq!(manifest.detail::<Detail>().unwrap().vanished, 2);
-    assert!(manifest.notes[0].starts_with("gone between"), "{:?}", manifest.notes);
+    assert!(manifest.notes[0].starts_with("removed after they were listed"), "{:?}", manifest.notes);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn folders_that_are_moved_far_above_the_one_at_hand_cost_only_themselves() {
     assert_eq!(counts(&replaced), (40, 39, 0, 1));
     let omitted = &replaced.omitted[0];
     assert_eq!((omitted.kind.as_str(), omitted.name.as_str()), ("folder", "d/d"));
-    assert!(omitted.reason.contains("another folder has its name now"), "{}", omitted.reason);
+    assert!(omitted.reason.contains("another directory has this name now"), "{}", omitted.reason);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_tree_that_is_replaced_and_removed_while_it_is_read_is_no_backup() {
     let sink = Meddler::new(listed(true), |_| Ok(()));
     let error = dump(&source(&top, &[]), &sink).unwrap_err().to_string();
     assert!(
-        error.contains("was replaced by another folder") && error.contains("run the backup again"),
+        error.contains("was replaced by another directory") && error.contains("run the backup again"),
         "{error}"
     );
 

@@ -155,13 +155,13 @@ fn a_folder_that_is_reached_twice_is_backed_up_once() {
     fs::write(top.join("srv/file"), "x").unwrap();
     let now = found(&source_of(&top, &["srv/*", "srv/s*"]));
     assert_eq!(healthy(&top, &now), ["srv/second", "srv/linked"], "without links first");
-    let expected = [("srv/file", "is not a folder"), ("srv/first", "is the same folder as srv/second")];
+    let expected = [("srv/file", "is not a directory"), ("srv/first", "is the same directory as srv/second")];
     assert_eq!(excluded(&top, &now), expected.map(|(name, rule)| (name.to_owned(), rule.to_owned())));
 
     // One that is named is named as ever.
     let now = found(&source_of(&top, &["srv/second", "srv/*"]));
     assert_eq!(healthy(&top, &now), ["second", "srv/linked"]);
-    assert!(excluded(&top, &now).contains(&("srv/first".into(), "is the same folder as srv/second".into())));
+    assert!(excluded(&top, &now).contains(&("srv/first".into(), "is the same directory as srv/second".into())));
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
         assert_eq!(now.items.len(), 1, "{pattern}");
         assert_eq!(below(&top, &now.items[0].name), pattern);
         let problem = now.items[0].problem.clone().unwrap().to_string();
-        assert!(problem.starts_with("no folder matches /") && problem.contains("\n  → correct"), "{problem}");
+        assert!(problem.starts_with("no directory matches /") && problem.contains("\n  → correct"), "{problem}");
     }
 
     chmod(&top.join("locked"), 0);
@@ -234,7 +234,7 @@ fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
     let problem = now.items.iter().find(|item| item.problem.is_some()).unwrap();
     assert_eq!(below(&top, &problem.name), "locked", "what lies in it is unknown, not gone");
     let text = problem.problem.clone().unwrap().to_string();
-    assert!(text.contains("cannot look into") && text.contains("Permission denied"), "{text}");
+    assert!(text.contains("cannot list") && text.contains("Permission denied"), "{text}");
     let now = without_privileges(|| found(&source_of(&top, &["*/x"])));
     let names: Vec<_> =
         now.items.iter().map(|item| (below(&top, &item.name), item.problem.is_some())).collect();
