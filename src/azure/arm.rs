@@ -140,7 +140,7 @@ impl Azure {
         let server = |json: Resource<ServerJson>| {
             let host = json.properties.fully_qualified_domain_name.ok_or_else(|| {
                 Error::failed(format!("Azure names no host for the server {:?}", json.name))
-                    .hint("it may still be in the making: try again later")
+                    .hint("it may still be under creation: try again later")
             })?;
             let (version, state) = (json.properties.version, json.properties.state);
             Ok(FlexibleServer { id: json.id, name: json.name, host, version, state })
@@ -221,7 +221,7 @@ impl Azure {
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else { return Ok(found) };
             request = Request::following(&self.management, &link)?;
             if !seen.insert(link) {
-                return Err(Failure::unexpected(&request.describe(), "its pages go in a circle"));
+                return Err(Failure::unexpected(&request.describe(), "its pages repeat"));
             }
             if empty >= MOST_EMPTY {
                 return Err(Failure::unexpected(&request.describe(), without_entries()));

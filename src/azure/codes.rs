@@ -35,11 +35,11 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         ),
         "BlobNotFound" => meaning(
             "there is no blob of this name",
-            "it was deleted; if lists go on naming it, delete it or write it again, or ask Azure's support",
+            "it was deleted; if it is still listed, delete it or write it again, or contact Azure support",
         ),
         "BlobArchived" => meaning(
             "it is in the archive tier",
-            "change its tier to Hot, Cool or Cold to have it read; that takes up to 15 hours",
+            "change its tier to Hot, Cool or Cold to make it readable; that takes up to 15 hours",
         ),
         "BlobBeingRehydrated" => meaning(
             "it is being rehydrated from the archive tier",
@@ -82,7 +82,7 @@ fn of_containers(code: &str) -> Option<Meaning> {
     match code {
         "ContainerNotFound" => meaning(
             "the container does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
+            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or have been renamed",
         ),
         "ContainerBeingDeleted" => meaning(
             "the container is being deleted",
@@ -105,13 +105,13 @@ fn of_files(code: &str) -> Option<Meaning> {
     match code {
         "ResourceNotFound" => meaning(
             "it does not exist",
-            "it was deleted, or its name is wrong; if lists go on naming it, write it again",
+            "it was deleted, or its name is wrong; if it is still listed, write it again",
         ),
         "ParentNotFound" => {
             meaning("the directory that it lies in does not exist", "create the directory first")
         }
         "SharingViolation" => meaning(
-            "another client has opened it and shares it with no one",
+            "another client has opened it exclusively",
             "close it there; the Azure portal lists open handles and closes them",
         ),
         "FileLockConflict" => meaning(
@@ -133,7 +133,7 @@ fn of_files(code: &str) -> Option<Meaning> {
         "InvalidResourceName" => meaning("the service does not accept its name", "rename it"),
         "ShareNotFound" => meaning(
             "the share or the share snapshot does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
+            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or have been renamed",
         ),
         "ShareSnapshotNotFound" => meaning(
             "the share snapshot does not exist any more",

@@ -6,7 +6,7 @@ use super::{codes, service::Service};
 use crate::error::Error;
 
 /// What to do about an answer that is none of Azure's.
-pub(super) const NOT_AZURE: &str = "does a proxy, a firewall or a login page of the network answer instead of Azure? let the requests pass through it";
+pub(super) const NOT_AZURE: &str = "a proxy, a firewall or a login page may have answered instead of Azure: let requests to Azure pass through it";
 
 /// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
 #[derive(Debug, Clone)]

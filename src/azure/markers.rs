@@ -38,7 +38,7 @@ impl Markers {
         match next {
             None => self.over = true,
             Some(next) if self.seen.insert(xxh3_128(next.as_bytes())) => self.next = next,
-            Some(_) => return Err(Failure::unexpected(list, "its pages go in a circle")),
+            Some(_) => return Err(Failure::unexpected(list, "its pages repeat")),
         }
         Ok(())
     }

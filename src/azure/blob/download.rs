@@ -70,7 +70,7 @@ impl BlobService {
     pub fn download(&self, container: &str, blob: &Blob, cancel: &Cancel) -> Result<Download, Failure> {
         if let Some(odd) = &blob.odd {
             let what = format!(
-                "the list's entry of it cannot be understood: {odd}; a newer version of this program may know it"
+                "its entry in the list is not supported: {odd}; a newer version of this program may support it"
             );
             return Err(Failure::local(what).of_object());
         }
@@ -214,12 +214,12 @@ impl Body {
         let changed = |what: &str| Err(Failure::changed(answer.action(), what));
         let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
         if answer.header("x-ms-blob-type").is_some_and(|kind| kind != BlobType::Append.name()) {
-            return changed("it is no append blob any more");
+            return changed("it is no longer an append blob");
         }
         // Not every service that speaks the protocol says when a blob was created.
         let now = answer.header("x-ms-creation-time").map(rfc3339);
         if now.is_some() && self.created.is_some() && now != self.created {
-            return changed("it was created anew");
+            return changed("it was recreated");
         }
         let range = answer.header("content-range").unwrap_or_default();
         let whole = || {
@@ -243,7 +243,7 @@ impl Body {
         if let (Some(before), Some(now)) = (self.blocks, blocks)
             && now < before
         {
-            return changed("it was written anew");
+            return changed("it was rewritten");
         }
         self.blocks = blocks.or(self.blocks);
         let etag = answer.header("etag").unwrap_or_default();

@@ -102,8 +102,8 @@ fn some(text: Option<String>) -> Option<String> {
 pub(super) fn blob(entry: &Entry) -> Result<Blob> {
     let name = entry.name()?;
     let refuse = |what: &str| {
-        Error::failed(format!("the list's entry of the blob {name:?} cannot be understood: {what}"))
-            .hint("a newer version of this program may know it")
+        Error::failed(format!("the entry of the blob {name:?} in the list is not supported: {what}"))
+            .hint("a newer version of this program may support it")
     };
     if entry.kind() != "Blob" {
         return Err(refuse(entry.kind()));
@@ -124,8 +124,8 @@ pub(super) fn blob(entry: &Entry) -> Result<Blob> {
     let bytes = match some(properties.length) {
         Some(bytes) => match bytes.parse() {
             Ok(bytes @ 0..=LONGEST) => Ok(bytes),
-            Ok(bytes) => Err(format!("{bytes} is no length of a blob")),
-            Err(_) => Err("its length is no number".to_owned()),
+            Ok(bytes) => Err(format!("{bytes} is not a valid length of a blob")),
+            Err(_) => Err("its length is not a number".to_owned()),
         },
         None if directory => Ok(0),
         None => Err("it has no length".to_owned()),
@@ -219,11 +219,11 @@ mod tests {
         for (properties, what) in [
             ("<Content-Length>1</Content-Length><BlobType>CubeBlob</BlobType>", "CubeBlob"),
             ("<Content-Length>1</Content-Length>", "no type"),
-            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "no number"),
+            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "not a number"),
             ("<BlobType>BlockBlob</BlobType>", "no length"),
             (
                 "<Content-Length>18446744073709551615</Content-Length><BlobType>BlockBlob</BlobType>",
-                "18446744073709551615 is no length of a blob",
+                "18446744073709551615 is not a valid length of a blob",
             ),
         ] {
             let odd = read(properties, "").unwrap().odd.unwrap();

@@ -181,7 +181,7 @@ fn entry(item: &Listed) -> Result<Entry> {
         None => return Err(broken(&format!("the file {name:?} has no length"))),
     };
     if bytes > LONGEST {
-        return Err(broken(&format!("{bytes} is no length of the file {name:?}")));
+        return Err(broken(&format!("{bytes} is not a valid length of the file {name:?}")));
     }
     let time = |text: &Option<String>| some(text).map(timestamp).transpose();
     let smb = SmbProperties {
@@ -226,7 +226,7 @@ fn name(item: &Listed) -> Result<String> {
 
 /// A moment as the File service writes it: RFC 3339 with up to seven decimals.
 pub(super) fn timestamp(text: &str) -> Result<Timestamp> {
-    text.parse().map_err(|error: jiff::Error| broken(&format!("{text:?} is no time")).because(&error))
+    text.parse().map_err(|error: jiff::Error| broken(&format!("{text:?} is not a time")).because(&error))
 }
 
 /// Attributes as the service writes them, with or without spaces, in one spelling: `Archive|ReadOnly`. That an entry
@@ -238,7 +238,7 @@ pub(super) fn attributes(text: &str) -> String {
 }
 
 fn number(text: &str) -> Result<u64> {
-    text.trim().parse().map_err(|_| broken(&format!("{text:?} is no number")))
+    text.trim().parse().map_err(|_| broken(&format!("{text:?} is not a number")))
 }
 
 fn broken(what: &str) -> Error {
@@ -296,15 +296,15 @@ mod tests {
             ("<Directory><Properties/></Directory>", "no name"),
             (
                 "<File><Name>a</Name><Properties><Content-Length>x</Content-Length></Properties></File>",
-                "no number",
+                "not a number",
             ),
             (
                 "<File><Name>a</Name><Properties><Content-Length>18446744073709551615</Content-Length></Properties></File>",
-                "18446744073709551615 is no length of the file \"a\"",
+                "18446744073709551615 is not a valid length of the file \"a\"",
             ),
             (
                 "<Directory><Name>a</Name><Properties><ChangeTime>now</ChangeTime></Properties></Directory>",
-                "no time",
+                "not a time",
             ),
         ] {
             let text = directory(entries).unwrap_err().to_string();

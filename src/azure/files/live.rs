@@ -32,6 +32,6 @@ impl FileService {
             }
             Ok(false)
         };
-        look().map_err(|failure| failed(failure, format!("cannot look into the share {share:?}")))
+        look().map_err(|failure| failed(failure, format!("cannot list the share {share:?}")))
     }
 }

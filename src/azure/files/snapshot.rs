@@ -32,7 +32,7 @@ impl SnapshotId {
             Ok(Self(id))
         } else {
             Err(Error::failed(format!("the File service gave {id:?} as the id of a share snapshot")).hint(
-                "this is not what the service does; does something stand between this machine and Azure?",
+                "Azure does not send this; a proxy between this machine and Azure may have changed the answer",
             ))
         }
     }
@@ -143,7 +143,7 @@ impl FileService {
 
 fn refusal(failure: Failure, what: String) -> Error {
     let hint = if failure.is(IN_PROGRESS) {
-        "something else takes snapshots of this share all the time: let them not meet this run"
+        "another program takes snapshots of this share continuously: schedule it at another time than this run"
     } else if failure.is("ShareSnapshotCountExceeded") {
         "the share has as many snapshots as Azure allows (200): remove old ones, for example in the Azure portal"
     } else {

@@ -92,7 +92,7 @@ impl Asked {
             let Some(wanted) = self.wanted.get(number) else { return };
             let asked = catch_unwind(AssertUnwindSafe(|| ask(azure, probe, config, wanted, cancel)));
             let (found, reached) = asked.unwrap_or_else(|_| {
-                let problem = Some(Problem::new("the thread that asked it panicked"));
+                let problem = Some(Problem::new("the thread that queried the account panicked"));
                 let item = Item { name: wanted.account.name.clone(), estimate: None, problem };
                 (Discovery { items: vec![item], ..Discovery::default() }, None)
             });

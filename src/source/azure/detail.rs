@@ -117,13 +117,13 @@ impl Detail {
             ));
         }
         if self.stored == 0 && self.excluded.iter().any(|rule| rule.entries > 0) && self.omitted == 0 {
-            notes.push("NOTHING of it is in the backup: all of it is left out by `exclude`".to_owned());
+            notes.push("NOTHING of this item is in the backup: `exclude` matches everything".to_owned());
         }
         if self.md5_differs.count > 0 {
             let count = self.md5_differs.count;
             let what = if self.share.is_some() { "files" } else { plural(count) };
             notes.push(format!(
-                "the content of {count} {what} is not what the MD5 says that the service keeps of it: {}; stored as read",
+                "the content of {count} {what} does not match the MD5 recorded by the service: {}; stored as read",
                 self.md5_differs.names()
             ));
         }

@@ -87,12 +87,12 @@ pub(super) fn accounts(
         if !there.into_iter().any(|known| known == name) {
             let problem = if refused {
                 Problem::new(
-                    "it was not found, though `accounts` names it; it may be in a subscription that could not be asked",
+                    "`accounts` names this account, but it was not found; it may be in a subscription that could not be listed",
                 )
-                .hint("see what is said of the subscription, or correct the name")
+                .hint("see the problem reported for the subscription, or correct the name")
             } else {
                 Problem::new(
-                    "there is no such storage account, or the service principal may not see it, though `accounts` names it",
+                    "`accounts` names this account, but it does not exist or the service principal may not see it",
                 )
                 .hint("give the service principal the role Reader on it, or correct the name")
             };
@@ -162,7 +162,7 @@ pub(super) fn ask(
             ask.files(credential.clone())
         });
         let blobs = ask.blobs(credential.clone());
-        let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that asked it panicked"))));
+        let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that queried the service panicked"))));
         (blobs, files.join().unwrap_or_else(panicked))
     });
     let (mut blob_trouble, mut file_trouble) = (None, None);
@@ -201,7 +201,7 @@ fn add_troubles(found: &mut Discovery, account: &str, blobs: Option<Trouble>, fi
     let shares = format!("{account}/{SHARE}");
     match (blobs, files) {
         (Some(blobs), Some(files)) if blobs.shared == files.shared => {
-            let what = "neither its blob service nor its file service could be asked";
+            let what = "neither its blob service nor its file service could be listed";
             let problem = Problem { text: format!("{what}: {}", blobs.alone.text), hint: blobs.alone.hint };
             found.items.push(broken(account.to_owned(), problem));
         }

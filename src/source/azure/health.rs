@@ -49,7 +49,7 @@ impl Access<'_> {
         if !recent || self.answers()? {
             return Ok(());
         }
-        Err(Error::failed("the storage account does not answer; another item has waited for it for minutes")
+        Err(Error::failed("the storage account does not answer; another item has already waited minutes for it")
             .hint("check the network, the firewall and the state of Azure, and run the backup again"))
     }
 
@@ -165,8 +165,8 @@ impl<'a> Health<'a> {
         match (first, unreadable) {
             (Some(failure), _) => Err(Error::from(failure)),
             (None, Some((count, reason))) if count >= IN_A_ROW => {
-                Err(Error::failed(format!("not one of {count} could be read; of the first: {reason}"))
-                    .hint("find out why, or leave out with `exclude` what cannot be read"))
+                Err(Error::failed(format!("none of {count} could be read; the first: {reason}"))
+                    .hint("fix the cause, or exclude the unreadable objects with `exclude`"))
             }
             _ => Ok(()),
         }

@@ -84,7 +84,7 @@ impl Writer {
 impl Read for Reader {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         if self.at == self.current.len() && !self.ended {
-            self.current = self.batches.recv().map_err(|_| io::Error::other("the inventory broke off"))?;
+            self.current = self.batches.recv().map_err(|_| io::Error::other("writing the inventory was interrupted"))?;
             self.at = 0;
             self.ended = self.current.is_empty();
         }
@@ -130,14 +130,14 @@ pub(super) fn each<T: DeserializeOwned>(
     }
     copied?;
     if !lines.rest.is_empty() {
-        return Err(Error::failed(format!("{path} ends within a line")));
+        return Err(Error::failed(format!("{path} ends in the middle of a line")));
     }
     Ok(())
 }
 
 fn parse<T: DeserializeOwned>(path: &str, line: &[u8]) -> Result<T> {
     serde_json::from_slice(line)
-        .map_err(|e| Error::failed(format!("cannot understand a line of {path}")).because(&e))
+        .map_err(|e| Error::failed(format!("a line of {path} is not valid")).because(&e))
 }
 
 struct Lines<'a> {

@@ -156,7 +156,7 @@ impl AzureStorage {
             None => self.ask(cancel)?,
         };
         let reached = asked.reached(name, cancel)?;
-        reached.ok_or_else(|| Error::failed(format!("the storage account {name} is not there any more")))
+        reached.ok_or_else(|| Error::failed(format!("the storage account {name} no longer exists")))
     }
 
     fn dump_container(
@@ -350,7 +350,7 @@ impl Source for AzureStorage {
 }
 
 fn no_service(account: &str, service: &str) -> Error {
-    Error::failed(format!("the storage account {account} has no {service} service any more"))
+    Error::failed(format!("the storage account {account} no longer has a {service} service"))
 }
 
 /// Removes the snapshots that a run of ours left when it was killed. That one cannot be removed is told, and no more.

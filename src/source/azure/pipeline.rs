@@ -142,7 +142,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                     Quick::Done(outcome) => window.push_back(Some(outcome)),
                     Quick::Fetch(job) => {
                         let job = (first + window.len() as u64, job);
-                        self.jobs.send(job).map_err(|_| Error::failed("the downloading threads are gone"))?;
+                        self.jobs.send(job).map_err(|_| Error::failed("the download threads have ended"))?;
                         window.push_back(None);
                         out += 1;
                     }
@@ -175,7 +175,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                 Ok(page) => return page,
                 Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::failed("the listing thread is gone"));
+                    return Err(Error::failed("the listing thread has ended"));
                 }
             }
         }
@@ -188,7 +188,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                 Ok((number, outcome)) => return outcome.map(|outcome| (number, outcome)),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::failed("the downloading threads are gone"));
+                    return Err(Error::failed("the download threads have ended"));
                 }
             }
         }

@@ -87,7 +87,7 @@ impl<T> Listed<T> {
                 error.summary()
             ))
             .hint(
-                "enable the subscription again, or take the service principal's role on it away if it is gone for good",
+                "enable the subscription again, or remove the service principal's role on it if it is no longer needed",
             ),
             None => {
                 let error = error
@@ -118,7 +118,7 @@ pub(super) fn find<T: Send>(
                 }
             }
             Err(error) => {
-                let error = error.context(format!("the subscription {name} could not be asked"));
+                let error = error.context(format!("the subscription {name} could not be queried"));
                 refused.get_or_insert(error);
             }
         }

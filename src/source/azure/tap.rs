@@ -35,7 +35,7 @@ impl<'a, B: SparseRead, C: FnMut(&B, Md5) -> io::Result<()>> Tap<'a, B, C> {
     }
 
     fn go_on(&self) -> io::Result<()> {
-        if self.stop.is_set() { Err(io::Error::other("another one has failed")) } else { Ok(()) }
+        if self.stop.is_set() { Err(io::Error::other("another download has failed")) } else { Ok(()) }
     }
 }
 

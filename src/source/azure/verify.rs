@@ -73,7 +73,7 @@ fn verify(
 ) -> Result<Verified> {
     let detail = manifest
         .detail::<Detail>()
-        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+        .ok_or_else(|| Error::failed("the manifest has no details about a container"))?;
     let found = Mutex::new(Found { verified: Verified::default(), content: RowDigest::default() });
     let one = |listed: Listed| compare(files, &listed, chosen(Path::new(&listed.path)), &found);
     let top = if detail.share.is_some() {
@@ -107,11 +107,11 @@ fn verify(
     ];
     for (what, recorded, is) in checks {
         if recorded != is {
-            verified.differences.push(format!("{what}: {recorded} were recorded, there are {is}"));
+            verified.differences.push(format!("{what}: {recorded} recorded, {is} found"));
         }
     }
     if verified.differences.is_empty() && recorded.map(|object| object.digest) != Some(content.digest) {
-        verified.differences.push("names or contents are not those that the manifest recorded".to_owned());
+        verified.differences.push("names or contents differ from those recorded in the manifest".to_owned());
     }
     let names: BTreeSet<String> = std::mem::take(&mut verified.differences).into_iter().collect();
     verified.differences = names.into_iter().collect();
@@ -146,7 +146,7 @@ fn compare(files: &dyn Files, listed: &Listed, read: bool, found: &Mutex<Found>)
     if length != *bytes {
         differs(format!("{name:?}: {length} bytes instead of {bytes}"));
     } else if is != *md5 {
-        differs(format!("{name:?}: its content is not what was read from the service"));
+        differs(format!("{name:?}: its content differs from the content read from the service"));
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ pub(super) fn exists(deployment: &Deployment, database: &str, cancel: &Cancel) -
 
 fn entry(listed: &RawDocumentBuf) -> Result<Entry> {
     let invalid = |error: mongodb::bson::error::Error| {
-        Error::failed("the server described a collection in a way that cannot be understood").because(&error)
+        Error::failed("the server sent an invalid description of a collection").because(&error)
     };
     let options = match listed.get("options").map_err(invalid)? {
         Some(RawBsonRef::Document(options)) => options.to_owned(),
@@ -163,28 +163,28 @@ pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Resu
             Some(new) => {
                 if new.options != old.options {
                     notes.push(format!(
-                        "the options of {full} were changed during the dump: it has those of before"
+                        "the options of {full} were changed during the dump: the backup has the previous options"
                     ));
                 }
                 if new.indexes != old.indexes {
                     notes.push(format!(
-                        "the indexes of {full} were changed during the dump: it has those of before"
+                        "the indexes of {full} were changed during the dump: the backup has the previous indexes"
                     ));
                 }
                 continue;
             }
         };
         if old.kind == "view" {
-            notes.push(format!("the view {full} {replaced} during the dump: it has that of before"));
+            notes.push(format!("the view {full} {replaced} during the dump: the backup has the previous view"));
             continue;
         }
         return Err(Error::failed(format!("the collection {full} {replaced} while it was being dumped"))
             .passes(Passing::Changed)
-            .hint("run the backup again, at a time at which no collections are replaced"));
+            .hint("run the backup again at a time when no collections are replaced"));
     }
     let created = after.iter().filter(|new| !before.iter().any(|old| old.name == new.name));
     notes.extend(
-        created.map(|new| format!("{database}.{} was created during the dump and is not in it", new.name)),
+        created.map(|new| format!("{database}.{} was created during the dump and is not in the backup", new.name)),
     );
     Ok(notes)
 }

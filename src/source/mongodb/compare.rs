@@ -49,7 +49,7 @@ pub(crate) fn details(
                 // Every server makes this one as it sees fit; its collation is that of the options.
                 Some(other) if index.name != "_id_" && other.digest != index.digest => {
                     differences
-                        .push(format!("{name}: the index {} is defined otherwise than it was", index.name));
+                        .push(format!("{name}: the definition of the index {} differs", index.name));
                 }
                 Some(_) => {}
             }
@@ -59,13 +59,13 @@ pub(crate) fn details(
             before.kind != "timeseries" && !before.indexes.iter().any(|other| other.name == index.name)
         });
         differences
-            .extend(extra.map(|index| format!("{name}: the index {} was never backed up", index.name)));
+            .extend(extra.map(|index| format!("{name}: the index {} is not in the backup", index.name)));
         if found.search_indexes != before.search_indexes {
-            notes.push(format!("{name}: its search indexes are not proven, for only Atlas has them"));
+            notes.push(format!("{name}: its search indexes are not proven, because only Atlas supports them"));
         }
     }
     differences
-        .extend(after.keys().map(|name| format!("collection {name} was restored and never backed up")));
+        .extend(after.keys().map(|name| format!("collection {name} was restored but is not in the backup")));
     differences
 }
 

@@ -292,7 +292,7 @@ pub(super) async fn limited<T>(
         biased;
         answer = call => Ok(answer),
         stopped = stopped(cancels) => Err(stopped),
-        () = tokio::time::sleep(limit) => Err(Error::failed(format!("the server did not answer for {limit:?}"))
+        () = tokio::time::sleep(limit) => Err(Error::failed(format!("the server did not answer within {limit:?}"))
             .hint("look at the server's load and at the network; for slow servers raise idle_timeout")),
     }
 }

@@ -135,7 +135,7 @@ fn name_of(spec: &RawDocument) -> Result<String> {
 }
 
 fn invalid(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::failed("the server described a collection in a way that cannot be understood").because(error)
+    Error::failed("the server sent an invalid description of a collection").because(error)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn list(deployment: &Deployment, config: &MongodbConfig, cancel: &Cancel) -> Res
         Err(error) if error_code(&error) == Some(UNAUTHORIZED) && !all_named(config) => {
             return Err(deployment
                 .explain(&error)
-                .context("the account may not list all databases, and some could be missed")
+                .context("the account may not list all databases, so some could be missing")
                 .hint("grant it the role readAnyDatabase on admin, or name every database in `databases`"));
         }
         Err(error) if error_code(&error).is_some() => {
@@ -80,7 +80,7 @@ fn list(deployment: &Deployment, config: &MongodbConfig, cancel: &Cancel) -> Res
     Ok(listed)
 }
 
-const UNREADABLE: &str = "the server listed its databases in a way that cannot be understood";
+const UNREADABLE: &str = "the server sent an invalid list of databases";
 
 fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::failed(UNREADABLE).because(error)

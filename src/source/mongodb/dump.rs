@@ -55,9 +55,9 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     if before.is_empty() {
         if !catalog::exists(&deployment, database, cancel)? {
             return Err(Error::failed(format!("the database {database} has no collections (any more)"))
-                .hint("run the backup again; if it is gone for good, it will be reported as vanished"));
+                .hint("run the backup again; if it was dropped, it will be reported as vanished"));
         }
-        manifest.notes.push("it holds only what the server keeps for itself, which no dump has".to_owned());
+        manifest.notes.push("it contains only collections of the server itself, which are not dumped".to_owned());
     }
     let version = deployment.version_number();
     let with_data: Vec<_> =
@@ -255,7 +255,7 @@ fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes
     }
     for (name, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.resumed > 0) {
         manifest.notes.push(format!(
-            "reading {name} broke off and was begun again ({}); what had been read was found unchanged",
+            "reading {name} was interrupted and restarted ({}); the documents read before were unchanged",
             crate::output::count(outcome.resumed, "time")
         ));
     }

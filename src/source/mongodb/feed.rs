@@ -147,7 +147,7 @@ impl Read for Feed {
                 Some(Message::Documents(piece)) => (self.piece, self.position) = (Some(piece), (0, 0)),
                 Some(Message::End(outcome)) => self.outcome = Some(outcome),
                 Some(Message::Failed(error)) => return Err(io::Error::other(error)),
-                None => return Err(io::Error::other("the reader of the collection ended without a word")),
+                None => return Err(io::Error::other("the reader of the collection ended without a result")),
             }
         }
         Ok(0)
@@ -254,7 +254,7 @@ async fn scan(
 
 fn changed(place: &Place) -> Broken {
     let what = format!(
-        "reading {}.{} broke off, and it was changed before it could be read again",
+        "reading {}.{} was interrupted, and it was changed before it could be read again",
         place.database, place.collection
     );
     // Another attempt begins with nothing, and need not break off.
@@ -268,7 +268,7 @@ fn changed(place: &Place) -> Broken {
 /// Where in the reply the documents of a batch lie.
 fn spans_of(batch: &RawBatch) -> Result<Vec<(usize, usize)>, Fault> {
     let invalid = |what: String| {
-        Fault::Ours(Error::failed("the server sent a batch that cannot be understood").because_text(what))
+        Fault::Ours(Error::failed("the server sent an invalid batch").because_text(what))
     };
     let reply = batch.as_raw_document().as_bytes();
     let mut spans = Vec::new();

@@ -23,12 +23,12 @@ const BY_CODE: [(i32, &str); 13] = [
     ),
     (
         18,
-        "user or password is wrong, or the user lives in another database: check the connection string and its \
+        "user or password is wrong, or the user is defined in another database: check the connection string and its \
          authSource",
     ),
     (11, "the user does not exist in the database that authSource names: check the connection string"),
     (26, "it was dropped while it was being read: run the backup again"),
-    (43, "the server gave up the cursor: run the backup again; if it happens again, look at its log"),
+    (43, "the server closed the cursor: run the backup again; if it happens again, look at its log"),
     (91, "the server is shutting down: run the backup again when it is up"),
     (189, "the primary stepped down: run the backup again when the replica set has a primary"),
     (10107, "the server is no longer the primary: run the backup again when the replica set has a primary"),
@@ -47,7 +47,7 @@ const BY_CODE: [(i32, &str); 13] = [
 const BY_TEXT: [(&[&str], &str); 10] = [
     (
         &["Authentication failed"],
-        "user or password is wrong, or the user lives in another database: check the connection string and its \
+        "user or password is wrong, or the user is defined in another database: check the connection string and its \
          authSource",
     ),
     (
@@ -69,7 +69,7 @@ const BY_TEXT: [(&[&str], &str); 10] = [
     ),
     (
         &["unexpected end of file"],
-        "the server hung up: does it want TLS (tls=true), and does its access list admit this machine?",
+        "the server closed the connection: check whether it requires TLS (tls=true) and whether its access list admits this machine",
     ),
     (
         &["Server selection timeout"],

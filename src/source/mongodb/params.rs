@@ -74,7 +74,7 @@ impl Params {
         let server = server(&parsed.host_info);
         let srv = matches!(parsed.host_info, HostInfo::DnsRecord(_));
         if parsed.tls.is_none() && !srv && !is_local(&parsed.host_info) {
-            return Err(Error::usage(format!("{origin}: it asks for no TLS, and {server} is another machine")).hint(
+            return Err(Error::usage(format!("{origin}: it does not request TLS, and {server} is another machine")).hint(
                 "add tls=true to its options; tls=false says that data and credentials may cross the network in the \
                  clear",
             ));

@@ -157,7 +157,7 @@ fn unknown(problem: Error, name: Option<&str>) -> Error {
         Some((distance, known)) if distance * 3 <= name.len() => {
             problem.hint(format!("did you mean {known}?"))
         }
-        _ => problem.hint("take it out, or correct its name"),
+        _ => problem.hint("remove it, or correct its name"),
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn an_unknown_option_is_named_with_the_nearest_that_is_valid() {
         for (uri, said, hint) in [
-            ("mongodb://jane:hunter2@h/?tls=true&foo=bar", "option foo is unknown", "take it out"),
-            ("mongodb://h/?foo=hunter2", "option foo is unknown", "take it out"),
-            ("mongodb://h/?foo", "option foo is unknown", "take it out"),
+            ("mongodb://jane:hunter2@h/?tls=true&foo=bar", "option foo is unknown", "remove it"),
+            ("mongodb://h/?foo=hunter2", "option foo is unknown", "remove it"),
+            ("mongodb://h/?foo", "option foo is unknown", "remove it"),
             (
                 "mongodb+srv://jane:hunter2@h/?authSorce=x",
                 "option authSorce is unknown",
@@ -193,7 +193,7 @@ mod tests {
             ),
             ("mongodb://jane@h/?tsl=true", "option tsl is unknown", "did you mean tls?"),
             // With one letter of the password in it, it is shown all the same.
-            ("mongodb://jane:r@h/?tls=true&retry=hunter2", "option retry is unknown", "take it out"),
+            ("mongodb://jane:r@h/?tls=true&retry=hunter2", "option retry is unknown", "remove it"),
         ] {
             let error = refused(uri);
             assert!(error.summary().contains(said), "{uri}: {error}");

@@ -137,7 +137,7 @@ impl Scratch {
         }
         Err(Fault::Cannot(
             Error::failed(format!(
-                "no server of MongoDB {wanted} is installed on this machine, only one of {is}"
+                "MongoDB {wanted} is not installed on this machine, only {is}"
             ))
             .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
         ))
@@ -176,7 +176,7 @@ impl Scratch {
         notes
             .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
         let mut differences = compare::collections(&manifest.objects, &again.objects);
-        let missing = || Error::failed("the manifest says nothing of a MongoDB database");
+        let missing = || Error::failed("the manifest has no details about a MongoDB database");
         let before = manifest.detail::<Detail>().ok_or_else(missing)?;
         let after = again.detail::<Detail>().ok_or_else(missing)?;
         differences.extend(compare::details(before, after, &done.changed_indexes, &mut notes));

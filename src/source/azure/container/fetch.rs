@@ -25,10 +25,10 @@ use crate::{
 const TRIES: u32 = 5;
 /// What is said of a blob that could not be read so often.
 const CHANGED: &str = "it changed";
-const GONE: &str = "the container's list names it, but it was not found (404)";
-const DOUBTED: &str = "it had another content, never the one whose MD5 the service keeps,";
+const GONE: &str = "the container lists it, but it was not found (404)";
+const DOUBTED: &str = "its content differed and never matched the MD5 recorded by the service,";
 /// What is said of a content that a snapshot refers to and the repository does not have.
-const LOST: &str = "the repository no longer has the content that was stored of it";
+const LOST: &str = "the repository no longer has its stored content";
 /// The pause before each further try is so much longer.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Downloads blobs of a container.
@@ -155,7 +155,7 @@ impl Fetcher<'_, '_> {
             listed_md5(blob).is_some_and(|listed| listed != md5) && body.is_listed_state()
         };
         let check = |body: &Body, md5| match differs(body, md5) && doubted != Some(md5) {
-            true => Err(io::Error::other("the content does not match the MD5 that the service keeps of it")),
+            true => Err(io::Error::other("the content does not match the MD5 recorded by the service")),
             false => Ok(()),
         };
         let mut tap = Tap::new(*body, check, &found, self.stop);

@@ -330,7 +330,7 @@ enum Found {
 }
 
 fn other_length(blob: &Blob) -> Error {
-    Error::failed(format!("{} has another length in a snapshot than its list says", name(&blob.name)))
+    Error::failed(format!("the length of {} in a snapshot differs from the recorded length", name(&blob.name)))
         .hint("check the repository: tik-backup check --read-data-subset 100%")
 }
 

@@ -79,7 +79,7 @@ impl ContainerRestore<'_> {
             "block" => BlobType::Block,
             "append" => BlobType::Append,
             "page" => BlobType::Page,
-            other => return Err(Error::failed(format!("{}: the kind {other:?} is not known", what()))),
+            other => return Err(Error::failed(format!("{}: unknown type of blob {other:?}", what()))),
         };
         let uploaded = with_content(self.files, path, line.bytes, &mut |content| {
             Ok(self.service.upload(
@@ -118,6 +118,6 @@ impl ContainerRestore<'_> {
             "{into} has {} after the restore, but {stored} written",
             crate::output::count(count, "blob")
         ))
-        .hint("did somebody else write to it meanwhile? empty it before the next try"))
+        .hint("another program may have written to it during the restore; empty it before you try again"))
     }
 }

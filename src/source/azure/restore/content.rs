@@ -45,7 +45,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         }
         drop(lines);
         let mut batch = Vec::new();
-        let gone = || Error::failed("the working threads are gone");
+        let gone = || Error::failed("the worker threads have ended");
         let hand_on = |batch: &mut Vec<T>| {
             let failed = failure.lock().is_some();
             if failed { Err(gone()) } else { out.send(std::mem::take(batch)).map_err(|_| gone()) }

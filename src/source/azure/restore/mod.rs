@@ -49,7 +49,7 @@ pub fn restore(
 ) -> Result<Storage> {
     let detail = manifest
         .detail::<Detail>()
-        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+        .ok_or_else(|| Error::failed("the manifest has no details about a container"))?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     let chosen = match &options.paths[..] {
@@ -204,8 +204,8 @@ impl Tally {
 
 /// Something stands where nothing may.
 fn exists(what: &str, into: &str) -> Error {
-    Error::failed(format!("{into} has {what} already")).hint(
-        "nothing was overwritten; name another target, or say --overwrite to replace what has the same name",
+    Error::failed(format!("{into} already has {what}")).hint(
+        "nothing was overwritten; name another target, or use --overwrite to replace objects of the same name",
     )
 }
 

@@ -60,7 +60,7 @@ impl Target {
         let credential = match secret {
             Some(credential) => credential,
             None if self.principal.is_none() => {
-                return Err(Error::usage("nobody to log in as: the source is not configured").hint(
+                return Err(Error::usage("no credentials: the source is not configured").hint(
                     "name a file with a key of the account or a shared access signature: --password-file FILE",
                 ));
             }
@@ -128,7 +128,7 @@ fn by_url(url: &str) -> Result<(String, String, String)> {
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(fault)?;
     if rest.contains(['@', '?', '#']) {
-        return Err(Error::usage("--into: the URL of a container or share carries no secret")
+        return Err(Error::usage("--into: the URL of a container or share must not contain a secret")
             .hint("put the key or the shared access signature into a file and name it in --password-file"));
     }
     let mut parts = rest.trim_end_matches('/').split('/');

@@ -19,7 +19,7 @@ use crate::{
 /// The pause before a file that was not found is asked for again; the one after it is longer.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Why a file that is not found is missing.
-const MISSING: &str = "the share's list names it, but each time it was read it was not found (404)";
+const MISSING: &str = "the share lists it, but it was not found each time it was read (404)";
 
 /// Downloads files of a share.
 pub(super) struct Fetcher<'a, 's> {

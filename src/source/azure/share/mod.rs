@@ -286,7 +286,7 @@ impl Share<'_> {
                 Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }))
             }
             Some(_) => Err(Error::failed(format!(
-                "{} has another length in the previous snapshot than its list says",
+                "the length of {} in the previous snapshot differs from the recorded length",
                 name(&job.name)
             ))
             .hint("check the repository: tik-backup check --read-data-subset 100%")),

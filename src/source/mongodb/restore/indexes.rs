@@ -252,7 +252,7 @@ fn compare(wanted: &[RawDocumentBuf], found: &[RawDocumentBuf], may_have_more: b
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("its indexes are not those that were backed up: it {}", wrong.join(", it ")))
+    Err(Error::failed(format!("its indexes differ from those in the backup: it {}", wrong.join(", it ")))
         .hint("look at the server's log; do not use the database"))
 }
 

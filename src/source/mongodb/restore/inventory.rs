@@ -78,7 +78,7 @@ impl Inventory {
                 return Err(Error::failed(format!("{path} is compressed, which cannot be restored"))
                     .hint("decompress the files with gunzip first"));
             } else {
-                inventory.notes.push(format!("not restored, as it is no file of a dump: {path}"));
+                inventory.notes.push(format!("not restored, because it is not part of a dump: {path}"));
             }
         }
         let mut entries = Vec::new();
@@ -130,8 +130,8 @@ impl Entry {
         };
         let known = Some(metadata.collection.clone()).filter(|name| !name.is_empty());
         let name = collection_name(stem).or(known).ok_or_else(|| {
-            Error::failed(format!("the name of the collection whose files are called {stem} is not known"))
-                .hint("its metadata.json is missing, or does not tell it; restore the file by hand with --to DIR")
+            Error::failed(format!("the collection of the files {stem} is unknown"))
+                .hint("its metadata.json is missing or does not name the collection; restore the file with --to DIR")
         })?;
         let search_indexes = match &paths.search {
             Some(path) => {
@@ -180,7 +180,7 @@ fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
         let name = bucket.name.strip_prefix(BUCKETS).unwrap_or_default();
         let series = rest.iter_mut().find(|entry| entry.name == name && entry.metadata.is_time_series());
         let series = series.ok_or_else(|| {
-            Error::failed(format!("the data of the time series {name} is there, but not its metadata"))
+            Error::failed(format!("the snapshot has the data of the time series {name}, but not its metadata"))
                 .hint("try an older snapshot with --at")
         })?;
         series.data = bucket.data;
@@ -213,7 +213,7 @@ fn expect(entries: &mut [Entry], manifest: &Manifest) -> Result<()> {
 fn remove_of_server(entries: &mut Vec<Entry>) -> Vec<String> {
     let of_server = |entry: &Entry| entry.name.starts_with("system.") && entry.name != "system.js";
     let notes = entries.iter().filter(|entry| of_server(entry)).map(|entry| {
-        format!("not restored: {}, which belongs to the server; its file is there with --to DIR", entry.name)
+        format!("not restored: {}, which belongs to the server; --to DIR restores its file", entry.name)
     });
     let notes = notes.collect();
     entries.retain(|entry| !of_server(entry));
@@ -313,10 +313,10 @@ mod tests {
         for (files, said) in [
             (vec![("manifest.json", "{}")], "no collections"),
             (vec![("a/x.bson", ""), ("b/x.bson", "")], "more than one database: a, b"),
-            (vec![("shop/system.buckets.w.bson", "")], "time series w is there, but not its metadata"),
+            (vec![("shop/system.buckets.w.bson", "")], "time series w, but not its metadata"),
             (vec![("shop/x.bson.gz", ""), ("shop/y.bson", "")], "compressed"),
             (vec![("shop/x.metadata.json", "{")], "cannot read shop/x.metadata.json"),
-            (vec![("shop/%FF.bson", "")], "whose files are called %FF"),
+            (vec![("shop/%FF.bson", "")], "the collection of the files %FF"),
         ] {
             let error = read(files).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");

@@ -101,7 +101,7 @@ impl Sender<'_> {
             }
             Ok(Err(Fault::Driver(error))) => Err(self.server.explain(&error)),
             Ok(Err(Fault::Ours(error))) => Err(error),
-            Err(error) => Err(Error::failed("inserting documents broke off").because(&error)),
+            Err(error) => Err(Error::failed("inserting documents was interrupted").because(&error)),
         }
     }
 }
