@@ -98,7 +98,11 @@ fn read(body: impl BufRead, list: &str, bytes: u64) -> Result<(Vec<Range<u64>>, 
         }
         Ok(())
     })?;
-    if rest.root == "PageList" { Ok((ranges, next)) } else { Err(odd("it is not a list of pages".to_owned())) }
+    if rest.root == "PageList" {
+        Ok((ranges, next))
+    } else {
+        Err(odd("it is not a list of pages".to_owned()))
+    }
 }
 
 /// A range as it stands in the list.

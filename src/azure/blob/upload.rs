@@ -79,8 +79,10 @@ impl BlobService {
         let Sent::Done(md5) = sent else { return Ok(Uploaded::Exists) };
         let mut notes = Vec::new();
         if properties.content_md5.as_ref().is_some_and(|recorded| *recorded != md5) {
-            notes
-                .push("its recorded Content-MD5 did not match its content; the MD5 of the content was set instead".to_owned());
+            notes.push(
+                "its recorded Content-MD5 did not match its content; the MD5 of the content was set instead"
+                    .to_owned(),
+            );
         }
         upload.set_tags(&mut notes)?;
         upload.set_tier(&mut notes)?;

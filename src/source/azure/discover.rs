@@ -162,7 +162,8 @@ pub(super) fn ask(
             ask.files(credential.clone())
         });
         let blobs = ask.blobs(credential.clone());
-        let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that queried the service panicked"))));
+        let panicked =
+            |_| Some(Err(ask.trouble("", &Error::failed("the thread that queried the service panicked"))));
         (blobs, files.join().unwrap_or_else(panicked))
     });
     let (mut blob_trouble, mut file_trouble) = (None, None);

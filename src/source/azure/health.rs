@@ -49,8 +49,10 @@ impl Access<'_> {
         if !recent || self.answers()? {
             return Ok(());
         }
-        Err(Error::failed("the storage account does not answer; another item has already waited minutes for it")
-            .hint("check the network, the firewall and the state of Azure, and run the backup again"))
+        Err(Error::failed(
+            "the storage account does not answer; another item has already waited minutes for it",
+        )
+        .hint("check the network, the firewall and the state of Azure, and run the backup again"))
     }
 
     /// Whether the service answers anything now but that it is busy.

@@ -84,7 +84,8 @@ impl Writer {
 impl Read for Reader {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         if self.at == self.current.len() && !self.ended {
-            self.current = self.batches.recv().map_err(|_| io::Error::other("writing the inventory was interrupted"))?;
+            self.current =
+                self.batches.recv().map_err(|_| io::Error::other("writing the inventory was interrupted"))?;
             self.at = 0;
             self.ended = self.current.is_empty();
         }

@@ -85,8 +85,7 @@ fn verify(
     count("links, pipes, sockets and devices", detail.symlinks + detail.others, others);
     if found.differences.is_empty() && digest != detail.digest {
         found.differences.push(
-            "names, types, permissions or contents differ from those recorded during the backup"
-                .to_owned(),
+            "names, types, permissions or contents differ from those recorded during the backup".to_owned(),
         );
     }
     Ok(found)

@@ -175,7 +175,9 @@ pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Resu
             }
         };
         if old.kind == "view" {
-            notes.push(format!("the view {full} {replaced} during the dump: the backup has the previous view"));
+            notes.push(format!(
+                "the view {full} {replaced} during the dump: the backup has the previous view"
+            ));
             continue;
         }
         return Err(Error::failed(format!("the collection {full} {replaced} while it was being dumped"))
@@ -184,7 +186,9 @@ pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Resu
     }
     let created = after.iter().filter(|new| !before.iter().any(|old| old.name == new.name));
     notes.extend(
-        created.map(|new| format!("{database}.{} was created during the dump and is not in the backup", new.name)),
+        created.map(|new| {
+            format!("{database}.{} was created during the dump and is not in the backup", new.name)
+        }),
     );
     Ok(notes)
 }

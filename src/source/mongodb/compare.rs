@@ -48,8 +48,7 @@ pub(crate) fn details(
                 None => differences.push(format!("{name}: the index {} is missing", index.name)),
                 // Every server makes this one as it sees fit; its collation is that of the options.
                 Some(other) if index.name != "_id_" && other.digest != index.digest => {
-                    differences
-                        .push(format!("{name}: the definition of the index {} differs", index.name));
+                    differences.push(format!("{name}: the definition of the index {} differs", index.name));
                 }
                 Some(_) => {}
             }
@@ -61,7 +60,8 @@ pub(crate) fn details(
         differences
             .extend(extra.map(|index| format!("{name}: the index {} is not in the backup", index.name)));
         if found.search_indexes != before.search_indexes {
-            notes.push(format!("{name}: its search indexes are not proven, because only Atlas supports them"));
+            notes
+                .push(format!("{name}: its search indexes are not proven, because only Atlas supports them"));
         }
     }
     differences

@@ -57,7 +57,9 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
             return Err(Error::failed(format!("the database {database} has no collections (any more)"))
                 .hint("run the backup again; if it was dropped, it will be reported as vanished"));
         }
-        manifest.notes.push("it contains only collections of the server itself, which are not dumped".to_owned());
+        manifest
+            .notes
+            .push("it contains only collections of the server itself, which are not dumped".to_owned());
     }
     let version = deployment.version_number();
     let with_data: Vec<_> =

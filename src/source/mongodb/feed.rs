@@ -267,9 +267,8 @@ fn changed(place: &Place) -> Broken {
 
 /// Where in the reply the documents of a batch lie.
 fn spans_of(batch: &RawBatch) -> Result<Vec<(usize, usize)>, Fault> {
-    let invalid = |what: String| {
-        Fault::Ours(Error::failed("the server sent an invalid batch").because_text(what))
-    };
+    let invalid =
+        |what: String| Fault::Ours(Error::failed("the server sent an invalid batch").because_text(what));
     let reply = batch.as_raw_document().as_bytes();
     let mut spans = Vec::new();
     for element in batch.doc_slices()? {

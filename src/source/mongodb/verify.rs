@@ -136,10 +136,8 @@ impl Scratch {
             return Ok(());
         }
         Err(Fault::Cannot(
-            Error::failed(format!(
-                "MongoDB {wanted} is not installed on this machine, only {is}"
-            ))
-            .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
+            Error::failed(format!("MongoDB {wanted} is not installed on this machine, only {is}"))
+                .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
         ))
     }
 

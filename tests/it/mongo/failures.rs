@@ -225,8 +225,10 @@ fn what_happens_to_a_collection_while_it_is_read_is_told_or_fails() {
     relay.release();
     let ended = running.finish().expect_code(0);
     let report = serde_json::from_str(&ended.stdout).unwrap();
-    let said =
-        ["the indexes of first.other were changed", "first.new was created during the dump and is not in the backup"];
+    let said = [
+        "the indexes of first.other were changed",
+        "first.new was created during the dump and is not in the backup",
+    ];
     assert_says(&notes_of(&report, "first"), &said);
 
     let running = held(&config, &relay);

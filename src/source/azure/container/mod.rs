@@ -330,8 +330,11 @@ enum Found {
 }
 
 fn other_length(blob: &Blob) -> Error {
-    Error::failed(format!("the length of {} in a snapshot differs from the recorded length", name(&blob.name)))
-        .hint("check the repository: tik-backup check --read-data-subset 100%")
+    Error::failed(format!(
+        "the length of {} in a snapshot differs from the recorded length",
+        name(&blob.name)
+    ))
+    .hint("check the repository: tik-backup check --read-data-subset 100%")
 }
 
 impl Before {

@@ -161,7 +161,9 @@ fn a_folder_that_is_reached_twice_is_backed_up_once() {
     // One that is named is named as ever.
     let now = found(&source_of(&top, &["srv/second", "srv/*"]));
     assert_eq!(healthy(&top, &now), ["second", "srv/linked"]);
-    assert!(excluded(&top, &now).contains(&("srv/first".into(), "is the same directory as srv/second".into())));
+    assert!(
+        excluded(&top, &now).contains(&("srv/first".into(), "is the same directory as srv/second".into()))
+    );
 }
 
 #[test]
@@ -225,7 +227,10 @@ fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
         assert_eq!(now.items.len(), 1, "{pattern}");
         assert_eq!(below(&top, &now.items[0].name), pattern);
         let problem = now.items[0].problem.clone().unwrap().to_string();
-        assert!(problem.starts_with("no directory matches /") && problem.contains("\n  → correct"), "{problem}");
+        assert!(
+            problem.starts_with("no directory matches /") && problem.contains("\n  → correct"),
+            "{problem}"
+        );
     }
 
     chmod(&top.join("locked"), 0);

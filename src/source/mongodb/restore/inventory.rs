@@ -180,8 +180,10 @@ fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
         let name = bucket.name.strip_prefix(BUCKETS).unwrap_or_default();
         let series = rest.iter_mut().find(|entry| entry.name == name && entry.metadata.is_time_series());
         let series = series.ok_or_else(|| {
-            Error::failed(format!("the snapshot has the data of the time series {name}, but not its metadata"))
-                .hint("try an older snapshot with --at")
+            Error::failed(format!(
+                "the snapshot has the data of the time series {name}, but not its metadata"
+            ))
+            .hint("try an older snapshot with --at")
         })?;
         series.data = bucket.data;
     }
