@@ -167,8 +167,8 @@ impl Expanded {
         }
         if matches.folders.is_empty() && matches.problems.is_empty() {
             let problem = Error::failed(format!("no directory matches {}", pattern.display())).hint(
-                "correct the pattern in `paths`, mount the filesystem in which it looks, or remove it if nothing is to be \
-                 found any more",
+                "correct the pattern in `paths`, mount the filesystem in which it looks, or remove it if it is no longer \
+                 needed",
             );
             self.add(problematic(pattern), Some(problem));
         }
