@@ -152,7 +152,7 @@ impl Failure {
         self.status() == Some(412) || matches!(self.0.cause, Cause::Changed(_))
     }
 
-    /// Whether the blob or file is no more. That its container or share is no more is something else.
+    /// Whether the blob or file no longer exists. That its container or share no longer exists is something else.
     pub fn is_gone(&self) -> bool {
         self.status() == Some(404) && self.scope() == Scope::Object
     }

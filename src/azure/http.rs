@@ -1,4 +1,4 @@
-//! The one way in which requests are sent: authorized anew for each try, and tried again while that can help.
+//! The one way in which requests are sent: authorized again for each try, and tried again while that can help.
 //!
 //! What authorizes them lies above this: see [`Authorize`].
 
@@ -119,11 +119,11 @@ impl Http {
         self.exchange(access, request, cancel, &mut Ok)
     }
 
-    /// As [`Http::send`], and `read` takes what it needs from the answer: if the connection breaks meanwhile, all
+    /// Like [`Http::send`], and `read` takes what it needs from the answer: if the connection breaks meanwhile, all
     /// is done again.
     ///
     /// # Errors
-    /// As [`Http::send`], and those of `read`.
+    /// Like [`Http::send`], and those of `read`.
     pub fn exchange<T>(
         &self,
         access: &dyn Authorize,

@@ -99,10 +99,10 @@ impl Azure {
         Self::with_policy(settings, Policy::default())
     }
 
-    /// As [`Azure::new`], with other times.
+    /// Like [`Azure::new`], with other times.
     ///
     /// # Errors
-    /// As [`Azure::new`].
+    /// Like [`Azure::new`].
     pub fn with_policy(settings: Settings, policy: Policy) -> Result<Self> {
         for (what, value) in [("tenant id", &settings.tenant), ("client id", &settings.client_id)] {
             // It becomes part of an address or a form; what is not plain would only be refused later.

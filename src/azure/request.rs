@@ -60,7 +60,7 @@ impl Endpoint {
     }
 }
 
-/// A request that can be sent more than once: it is signed anew each time. `Debug` shows method and address.
+/// A request that can be sent more than once: it is signed again each time. `Debug` shows method and address.
 #[derive(Clone)]
 pub struct Request {
     pub(super) method: Method,

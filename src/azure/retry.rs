@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// A connection that brought so many bytes counts as one that works, and the pauses begin anew.
+/// A connection that brought so many bytes counts as one that works, and the pauses begin again.
 const PROGRESS: u64 = 1024 * 1024;
 /// The longest pause that a service may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
@@ -45,7 +45,7 @@ impl Default for Policy {
 
 impl Policy {
     /// The pause after so many failures: twice as long each time, and half of it by chance, so that many clients
-    /// do not come back together.
+    /// do not retry at the same time.
     pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self.first_pause.saturating_mul(1_u32 << failures.saturating_sub(1).min(16));
         let full = doubled.min(self.longest_pause);

@@ -1,4 +1,4 @@
-//! One try of a request, with whatever it is authorized by, and what comes back. It is given up soon after the run is
+//! One try of a request, with its authorization, and its answer. It is aborted soon after the run is
 //! cancelled.
 
 use std::{
@@ -254,7 +254,7 @@ impl Answer {
     /// The whole body, read as JSON.
     ///
     /// # Errors
-    /// As [`Answer::bytes`], or it is something else.
+    /// Like [`Answer::bytes`], or it is something else.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
         let action = self.action().to_owned();
         // The parser's message names a place and no content: an answer may hold secrets.

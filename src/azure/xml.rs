@@ -153,7 +153,7 @@ struct Open {
 }
 
 impl Frame<'_> {
-    /// Takes the next event over. Gives the entry that it completes.
+    /// Takes the next event over. Returns the entry that it completes.
     fn take(&mut self, event: Event<'_>) -> Result<Option<Entry>, Failure> {
         if matches!(event, Event::Start(_) | Event::Empty(_)) && self.begins_entry() {
             self.before = self.held;
@@ -243,7 +243,7 @@ impl Frame<'_> {
         }
     }
 
-    /// An element ended. Gives the entry, if it was one.
+    /// An element ended. Returns the entry, if it was one.
     fn end(&mut self) -> Result<Option<Entry>, Failure> {
         self.depth -= 1;
         if self.depth == 1 {

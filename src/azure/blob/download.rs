@@ -16,13 +16,13 @@ use crate::{
     stream::{cancel::Cancel, sparse::SparseRead},
 };
 
-/// What came of the wish to read a blob.
+/// The result of an attempt to read a blob.
 pub enum Download {
     /// Its content.
     Body(Box<Body>),
     /// It is another version than the one listed, or perhaps no more: list it again.
     Changed,
-    /// It is no more.
+    /// It no longer exists.
     Gone,
     /// Its content lies in the archive and cannot be read.
     Archived,
@@ -208,7 +208,7 @@ impl Body {
         Ok(())
     }
 
-    /// As [`Body::check`], of an append blob that may be longer than it was: whether it is still the same one, whose
+    /// Like [`Body::check`], of an append blob that may be longer than it was: whether it is still the same one, whose
     /// beginning never changes.
     fn check_grown(&mut self, answer: &Answer, end: u64) -> Result<(), Failure> {
         let changed = |what: &str| Err(Failure::changed(answer.action(), what));
@@ -237,7 +237,7 @@ impl Body {
         if (first, last) != (self.offset, end - 1) {
             return wrong(format!("bytes {} to {} were asked for, {range:?} came", self.offset, end - 1));
         }
-        // Blocks are only added, unless it is written anew.
+        // Blocks are only added, unless it is rewritten.
         let blocks: Option<u64> =
             answer.header("x-ms-blob-committed-block-count").and_then(|count| count.parse().ok());
         if let (Some(before), Some(now)) = (self.blocks, blocks)
@@ -270,7 +270,7 @@ impl Body {
                 },
             };
             self.incoming = None;
-            // Asking anew has its own time, and when that is over the failure is final.
+            // The new request has its own timeout; when that is over, the failure is final.
             match self.breaks.pause(self.service.http.policy(), &failure) {
                 None => return Err(failure),
                 Some(pause) if pause.is_zero() => {}

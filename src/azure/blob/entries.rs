@@ -1,4 +1,4 @@
-//! Containers and blobs as they stand in lists, and what is read of them.
+//! Containers and blobs as listed, and what is read of them.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::{
 /// No blob is longer, in bytes: the largest blob has some 200 TB. Sums of such lengths cannot overflow.
 const LONGEST: u64 = 1 << 50;
 
-/// A container as it stands in a list.
+/// A container as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ContainerXml {
@@ -35,7 +35,7 @@ pub(super) fn container(entry: &Entry) -> Result<Container> {
     Ok(Container { name, public_access, metadata })
 }
 
-/// A blob as it stands in a list.
+/// A blob as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct BlobXml {

@@ -77,7 +77,7 @@ impl BlobService {
     /// The name of a container's first blob or directory. None only if there is none.
     ///
     /// # Errors
-    /// As [`Listing::next`].
+    /// Like [`Listing::next`].
     pub fn has_blobs(&self, container: &str, cancel: &Cancel) -> Result<Option<String>> {
         let mut listing = self.listing(container, None);
         while let Some(page) = listing.next(cancel)? {
@@ -92,9 +92,9 @@ impl BlobService {
     /// shows it, nor is it there when it is asked for.
     ///
     /// # Errors
-    /// As [`Listing::next`], or the list does not show a blob that is there.
+    /// Like [`Listing::next`], or the list does not show a blob that is there.
     pub fn find(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>, Failure> {
-        // It may be written anew between the two questions.
+        // It may be rewritten between the two requests.
         for _ in 0..3 {
             if let Some(found) = self.listed(container, name, cancel)? {
                 return Ok(Some(found));

@@ -59,7 +59,7 @@ impl fmt::Display for BlobType {
     }
 }
 
-/// A blob as it stands in a list.
+/// A blob as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// Its name, decoded.

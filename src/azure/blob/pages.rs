@@ -105,7 +105,7 @@ fn read(body: impl BufRead, list: &str, bytes: u64) -> Result<(Vec<Range<u64>>, 
     }
 }
 
-/// A range as it stands in the list.
+/// A range as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PageRange {

@@ -109,7 +109,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Gives the blob its final properties and metadata, which takes the mark away.
+    /// Sets the final properties and metadata of the blob, which removes the mark.
     fn complete(&self, md5: String) -> Result<Sent, Failure> {
         if self.properties.content_md5.is_some() {
             self.ask(&self.with_headers(self.request(Method::PUT, "properties")?, Some(&md5)))?;

@@ -17,7 +17,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What came of the wish to write a blob.
+/// The result of an attempt to write a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uploaded {
     /// It is there, whole; each note says what could not be set beside its content.

@@ -88,7 +88,7 @@ pub(super) fn shares(body: impl BufRead) -> Result<Page<ShareItem>, Failure> {
     })
 }
 
-/// A share as it stands in a list.
+/// A share as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ShareXml {
@@ -144,7 +144,7 @@ pub(super) fn entries(body: impl BufRead) -> Result<Page<Entry>, Failure> {
     read(body, "Entries", &mut |item| entry(item).map(Some))
 }
 
-/// A file or directory as it stands in a list.
+/// A file or directory as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct EntryXml {

@@ -1,4 +1,4 @@
-//! A look into a share itself, before something is restored into it.
+//! Listing a share itself, before something is restored into it.
 
 use std::io::BufReader;
 

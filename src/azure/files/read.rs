@@ -71,7 +71,7 @@ impl FileService {
     /// `progress` stays where it is.
     ///
     /// # Errors
-    /// As [`FileService::list`].
+    /// Like [`FileService::list`].
     pub fn list_page(
         &self,
         snapshot: &ShareSnapshot,

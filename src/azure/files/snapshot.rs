@@ -114,7 +114,7 @@ impl FileService {
     }
 
     /// A snapshot that an earlier run took and did not remove, to be removed now: one whose metadata holds `mark`, a
-    /// name (which differs not by case) and a value. Anybody else's snapshots are never given.
+    /// name (which differs not by case) and a value. Other programs' snapshots are never given.
     pub fn orphan(&self, share: &str, found: &ExistingSnapshot, mark: (&str, &str)) -> Option<ShareSnapshot> {
         let (name, value) = mark;
         let marked = found.metadata.iter().any(|(key, held)| key.eq_ignore_ascii_case(name) && held == value);

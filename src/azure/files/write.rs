@@ -15,7 +15,7 @@ use crate::{
 /// How much one Put Range carries at most, in bytes.
 const RANGE: u64 = 4 * 1024 * 1024;
 
-/// What became of a file or directory that was to be written.
+/// The result for a file or directory that was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uploaded {
     /// It was written.
@@ -113,7 +113,7 @@ impl FileService {
         Ok(Uploaded::Done)
     }
 
-    /// Gives a share a security descriptor (SDDL) and returns its key there, for [`SmbProperties::permission_key`].
+    /// Stores a security descriptor (SDDL) in a share and returns its key there, for [`SmbProperties::permission_key`].
     ///
     /// # Errors
     /// The service refuses it.
@@ -153,7 +153,7 @@ impl FileService {
         }
     }
 
-    /// Makes the file with its length, all zero, or makes it anew. It has its permission from the start, so that
+    /// Makes the file with its length, all zero, or recreates it. It has its permission from the start, so that
     /// nobody reads it who may not.
     fn create_file(
         &self,

@@ -27,7 +27,7 @@ use crate::{
 
 /// Accounts that are asked at the same time. Some may stay silent for a minute: the others are not to queue behind them.
 const PARALLEL: usize = 32;
-/// How often a waiting thread looks whether the run was cancelled.
+/// How often a waiting thread checks whether the run was cancelled.
 const LOOK: Duration = Duration::from_millis(100);
 /// After one account has answered late, the run waits this long for others, so that they are planned together.
 const GRACE: Duration = Duration::from_secs(2);
@@ -155,7 +155,7 @@ impl Asked {
         Ok(found)
     }
 
-    /// As [`Asked::found`], once more accounts have answered than it told of the last time: soon after the first of them
+    /// Like [`Asked::found`], once more accounts have answered than it told of the last time: soon after the first of them
     /// has, so that what answers late does not wait for the slowest.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::settings::{AzurePrincipal, Paths, Patterns, azure::read_principal, reader::Reader};
 
-/// How many blobs or files of an item are read at the same time unless something else is said.
+/// How many blobs or files of an item are read at the same time by default.
 const PARALLEL_DOWNLOADS: usize = 16;
 
 /// All storage accounts that a service principal can see.

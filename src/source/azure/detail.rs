@@ -29,7 +29,7 @@ pub struct Detail {
     pub stored: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Those among them whose content was taken over from the previous snapshot.
+    /// Those among them whose content was reused from the previous snapshot.
     pub unchanged: u64,
     /// Bytes that were downloaded for the others.
     pub downloaded_bytes: u64,

@@ -66,14 +66,14 @@ impl Access<'_> {
 /// Shared by the downloads of one item.
 pub(super) struct Health<'a> {
     access: Access<'a>,
-    /// How many are stored, whether they were downloaded or taken over.
+    /// How many are stored, whether they were downloaded or reused.
     stored: AtomicU64,
     forbidden: AtomicU64,
     /// How many were not answered.
     unanswered: AtomicU64,
     /// Whether one was not answered although the service is well.
     odd: AtomicBool,
-    /// The first refusal for want of rights.
+    /// The first refusal because of missing permission.
     first: Mutex<Option<Failure>>,
 }
 
@@ -89,7 +89,7 @@ impl<'a> Health<'a> {
         }
     }
 
-    /// One is stored, whether it was downloaded or taken over.
+    /// One is stored, whether it was downloaded or reused.
     pub(super) fn stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl<'a> Health<'a> {
     }
 
     /// Tries something about one blob or file: with little patience where that is enough (`true`), and with all of it where that
-    /// turned out not to be. Gives what came of it, or why this one cannot be read. `known` says that the previous backup
+    /// turned out not to be. Returns what came of it, or why this one cannot be read. `known` says that the previous backup
     /// lacks it too.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ struct Level {
     folders: HashMap<u64, String>,
 }
 
-/// Gives every name its path, and tells which directories are complete when names come in order.
+/// Assigns a path to every name, and reports which directories are complete if the names are sorted.
 pub(super) struct Paths {
     top: &'static str,
     /// By the path of the directory.
@@ -89,7 +89,7 @@ impl Paths {
         level.is_some_and(|level| level.files.contains(&xxh3_64(last.as_bytes())))
     }
 
-    /// As [`Self::file`], for something that is a directory itself.
+    /// Like [`Self::file`], for something that is a directory itself.
     pub(super) fn folder(&mut self, name: &str) -> (String, Vec<String>) {
         self.place(name, true)
     }

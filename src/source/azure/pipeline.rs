@@ -37,7 +37,7 @@ pub(super) struct Steps<'a, E, J, O> {
     pub(super) done: &'a mut dyn FnMut(O) -> Result<()>,
 }
 
-/// What became of an entry at first sight.
+/// The result for an entry at first sight.
 pub(super) enum Quick<J, O> {
     /// Nothing has to be fetched.
     Done(O),
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// Runs over the numbers below `count` in pages of ten; even ones are quick. Gives what came out.
+    /// Runs over the numbers below `count` in pages of ten; even ones are quick. Returns what came out.
     fn through(
         count: u64,
         fetch: &(dyn Fn(u64) -> Result<u64> + Sync),

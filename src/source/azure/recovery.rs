@@ -1,4 +1,4 @@
-//! How its items are brought back with stock clients.
+//! How its items are restored with stock clients.
 
 use crate::{
     output::shell::word,
@@ -13,7 +13,7 @@ pub(super) fn opening() -> Opening {
     Opening { text: text.to_owned(), setup: Vec::new() }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>) -> Commands {
     let name = piece.name();
     let (below, target) = match name.strip_prefix("share:") {

@@ -44,17 +44,17 @@ impl DirectoryConfig {
         }
     }
 
-    /// Whether a path has patterns in it. One that exists as it is written means itself all the same.
+    /// Whether a path contains patterns. An existing path with these characters is not a pattern.
     pub fn is_pattern(path: &Path) -> bool {
         path.components().any(|part| part_pattern(part.as_os_str()).is_some())
     }
 
-    /// The path up to its first pattern: everything that it means lies in there.
+    /// The path up to its first pattern: all matches are inside it.
     pub fn base(path: &Path) -> PathBuf {
         path.components().take_while(|part| part_pattern(part.as_os_str()).is_none()).collect()
     }
 
-    /// What is not backed up although it may lie in one of the directories: the words for it, and its path. A repository
+    /// Places that are not backed up although they may be inside one of the directories: description and path. A repository
     /// elsewhere than in a file system of this machine is not among them, nor one whose location cannot be read.
     pub fn protected(&self) -> Vec<(&'static str, PathBuf)> {
         let location = self.repository.as_ref().and_then(|location| location.load().ok());
@@ -69,7 +69,7 @@ const REPOSITORY: &str = "the repository";
 /// The directory of the history in messages.
 const STATE_DIR: &str = "the state directory";
 
-/// The pattern that a part of a path is, if it is one. A part with the characters of patterns that is no valid one is a
+/// The pattern in a part of a path, if it is one. A part with pattern characters that is not a valid pattern is a
 /// name like others.
 pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     let text = part.to_str().filter(|text| text.contains(['*', '?', '[', '{']))?;
@@ -77,11 +77,11 @@ pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     Some(glob.compile_matcher())
 }
 
-/// What is wrong with a directory that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
+/// The problem of a directory that by its path is, or is inside, a protected place; `None` if it is neither.
 pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     let path: PathBuf = path.components().collect();
     let place: PathBuf = place.components().collect();
-    // Where `..` leads is not known from the name.
+    // The target of `..` is not known from the path.
     if [&path, &place].iter().any(|path| path.components().any(|part| part == Component::ParentDir)) {
         return None;
     }
@@ -126,13 +126,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     })
 }
 
-/// Whether a path has a `**` in it that is not written out with `\`.
+/// Whether a path contains an unescaped `**`.
 fn has_any_depth(path: &Path) -> bool {
     let text = path.to_string_lossy().replace("\\\\", "").replace("\\*", "");
     text.contains("**")
 }
 
-/// Tells the source where the repository and the history lie, and reports directories that are in there by their names alone.
+/// Passes the places of repository and history to the source, and reports directories that are inside them by their path.
 pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, reader: &Reader<'_>) {
     directory.repository = own.repository.cloned();
     directory.state_dir = Some(own.state_dir.to_owned());
@@ -152,7 +152,7 @@ pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, read
     }
 }
 
-/// Checks that no directory is, or lies in, the repository or the state directory, wherever links lead.
+/// Checks that no directory is, or is inside, the repository or the state directory, with links resolved.
 pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) -> String) -> Result<()> {
     let places: Vec<_> = directory
         .protected()

@@ -133,7 +133,7 @@ pub(crate) fn is(stat: &Stat, tpe: FileType) -> bool {
 /// What a directory holds.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Names in the order of their bytes, each with its type as far as the system tells.
+    /// Names in the order of their bytes, each with its type, if the system reports it.
     pub(super) names: Vec<(CString, FileType)>,
     /// Why there may be more.
     pub(super) error: Option<Errno>,

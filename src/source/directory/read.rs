@@ -76,7 +76,7 @@ impl Walk<'_> {
                 Ok(Opened::Other) => {
                     return self.replaced("file", job.place.as_fd(), &job.name, &path);
                 }
-                // It may have been removed and made anew.
+                // It may have been removed and recreated.
                 Err(Errno::NOENT) if !last => continue,
                 Err(error) => {
                     self.lost("file", job.place.as_fd(), &job.name, self.below(&path), &error.into());

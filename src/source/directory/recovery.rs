@@ -1,4 +1,4 @@
-//! How its items are brought back with stock restic.
+//! How its items are restored with stock restic.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub(super) fn opening(paths: &[PathBuf]) -> Opening {
     Opening { text, setup: Vec::new() }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>) -> Commands {
     let stock = vec![
         piece.restore(),

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::error::Result;
 
-/// The file that marks a directory whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
+/// The file that marks a directory whose content can be recreated, and its signature: <https://bford.info/cachedir/>.
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 

@@ -1,4 +1,4 @@
-//! Storing what need not be read: files that have not changed, links, pipes, sockets and devices.
+//! Storing objects that need not be read: files that have not changed, links, pipes, sockets and devices.
 
 use std::{
     ffi::CStr,

@@ -95,7 +95,7 @@ pub(super) struct Walk<'a> {
     pub(super) protected: Protected,
     /// Whether files are stored; if not, the walk only tells what rules leave out.
     pub(super) storing: bool,
-    /// Files that last changed before this moment may be taken over from the previous snapshot.
+    /// Files that last changed before this moment may be reused from the previous snapshot.
     pub(super) settled: Option<Timestamp>,
     pub(super) owners: Owners,
     /// So many bytes the holes of all further files may have together.
@@ -238,7 +238,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at one name. Gives the directory to go on with if it is one.
+    /// Looks at one name. Returns the directory to go on with if it is one.
     fn visit(
         &self,
         frame: &Frame,

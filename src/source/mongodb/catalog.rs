@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub(super) uuid: Option<Uuid>,
     pub(super) indexes: Vec<RawDocumentBuf>,
     pub(super) search_indexes: Vec<RawDocumentBuf>,
-    /// Bytes of its documents as the server tells, 0 if it does not.
+    /// Bytes of its documents as reported by the server, 0 if it does not.
     pub(super) size: u64,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::settings::{Patterns, SecretFile, reader::Reader};
 
-/// How many collections are read at the same time unless something else is said.
+/// How many collections are read at the same time by default.
 const PARALLEL_COLLECTIONS: usize = 4;
 
 /// A MongoDB deployment: a replica set, a sharded cluster or a single server.

@@ -15,7 +15,7 @@ use crate::{
 pub struct Detail {
     /// What the deployment is made of.
     pub topology: Topology,
-    /// Which version's features are enabled, if the server tells.
+    /// Which version's features are enabled, if the server reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_compatibility: Option<String>,
     /// The moment that all collections show; absent if they do not show one moment.

@@ -57,7 +57,7 @@ fn list(deployment: &Deployment, config: &MongodbConfig, cancel: &Cancel) -> Res
         |command: Document| deployment.run(cancel, super::CATALOG_TIME, deployment.reply("admin", command));
     let reply = match ask(all)? {
         Ok(reply) => reply,
-        // Whoever names every database is not in danger of missing one that the account cannot see.
+        // A caller that names every database is not in danger of missing one that the account cannot see.
         Err(error) if error_code(&error) == Some(UNAUTHORIZED) && !all_named(config) => {
             return Err(deployment
                 .explain(&error)

@@ -121,7 +121,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Dumps the data of all collections, the largest first; gives what was read in the order of the names.
+    /// Dumps the data of all collections, the largest first; returns what was read in the order of the names.
     fn run(&self, collections: &[(Entry, Place)], threads: usize) -> Result<Vec<(String, Outcome)>> {
         let mut order: Vec<_> = collections.iter().collect();
         order.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.size));

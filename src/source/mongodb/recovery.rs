@@ -1,4 +1,4 @@
-//! How its items are brought back with stock clients.
+//! How its items are restored with stock clients.
 
 use crate::source::recovery::{Commands, Opening, Piece, into};
 
@@ -13,7 +13,7 @@ pub(super) fn opening(variables: &str) -> Opening {
     Opening { text, setup: vec![setup] }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>, variables: &str) -> Commands {
     let stock = vec![
         "# Its exit code is 0 even if documents failed to restore: read the line that counts them."

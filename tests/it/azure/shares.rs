@@ -1,4 +1,4 @@
-//! File shares through the built program: what is stored, what a second run reads, what comes back.
+//! File shares through the built program: what is stored, what a second run reads, what is restored.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Folders of this machine through the built program and stock restic: what is backed up, what comes back, and how it
+//! Folders of this machine through the built program and stock restic: what is backed up, what is restored, and how it
 //! fails.
 
 mod changes;

@@ -1,4 +1,4 @@
-//! Everything that can be odd about files goes through a snapshot and comes back.
+//! Everything that can be odd about files goes through a snapshot and is restored.
 
 use std::{collections::BTreeMap, fs};
 

@@ -28,7 +28,7 @@ fn terminal(columns: u16) -> (File, OwnedFd) {
     unsafe { (File::from_raw_fd(user), OwnedFd::from_raw_fd(program)) }
 }
 
-/// Runs something on a terminal. `seen` is given all that was printed so far, and the process, whenever there is more. Gives all that was printed.
+/// Runs something on a terminal. `seen` is given all that was printed so far, and the process, whenever there is more. Returns all that was printed.
 fn shown(
     command: Cmd,
     columns: u16,

@@ -195,7 +195,7 @@ fn a_server_that_comes_back_is_read_to_its_end() {
     assert_says(&notes_of(&report, "first"), &["reading docs was interrupted and restarted"]);
     assert_stored(&config, "first", "docs", &numbered(0..DOCUMENTS));
 
-    // If it was changed meanwhile, the two halves would be of different states: all of it is read anew.
+    // If it was changed meanwhile, the two halves would be of different states: all of it is read again.
     let running = held(&config, &relay);
     server.restart();
     server.command("first", doc! { "delete": "docs", "deletes": [{ "q": { "_id": 7 }, "limit": 1 }] });

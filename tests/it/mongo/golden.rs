@@ -46,7 +46,7 @@ pub fn load(link: &Link, database: &str) {
     }
 }
 
-/// A collection's metadata without its `uuid`, which every server chooses anew.
+/// A collection's metadata without its `uuid`, which every server generates.
 pub fn without_uuid(metadata: &[u8]) -> String {
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     match text.split_once(r#""uuid":""#) {

@@ -87,7 +87,7 @@ fn a_cursor_that_is_lost_in_the_middle_leaves_no_gap() {
     assert_eq!(consistency(&config), "snapshot");
     assert_stored(&config, "shop", "orders", &numbered(0..DOCUMENTS));
 
-    // Without a moment the second scan may meet other documents: then the whole item is read anew.
+    // Without a moment the second scan may meet other documents: then the whole item is read again.
     let fake = filled();
     fake.meanwhile("getMore", 2, 1, Trouble::Error(43, "CursorNotFound"), without_the_first);
     let config = self::config(&fake, "consistency = \"none\"");

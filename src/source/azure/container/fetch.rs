@@ -42,7 +42,7 @@ pub(super) struct Fetcher<'a, 'c> {
     pub(super) stop: &'a Stop,
 }
 
-/// What came of one download.
+/// The result of one download.
 enum Tried {
     Stored {
         md5: Md5,

@@ -301,7 +301,7 @@ impl Container<'_> {
         known.get(place(&blob.name, blob.bytes, path)).is_some_and(|before| before.is_state(blob))
     }
 
-    /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
+    /// Like [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
     fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Found> {
         let Job { blob, path, .. } = job;
         let (found, whole) = earlier.get(self, blob, path)?;
@@ -318,7 +318,7 @@ impl Container<'_> {
     }
 }
 
-/// What came of looking for a content in the snapshots before the newest.
+/// The result of looking for a content in the snapshots before the newest.
 enum Found {
     Stored(Outcome),
     /// A snapshot refers to it, and the repository does not have it.

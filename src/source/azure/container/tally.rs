@@ -41,7 +41,7 @@ impl Tally {
         }
     }
 
-    /// Takes in what became of a blob, in the order of the listing.
+    /// Takes in the result for a blob, in the order of the listing.
     pub(super) fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
         let Done { job: Job { blob, path, listed, finished }, outcome, changed, unsearched } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;

@@ -36,7 +36,7 @@ pub(super) struct ContainerRestore<'a> {
 }
 
 impl ContainerRestore<'_> {
-    /// Writes what is chosen and looks whether it is there.
+    /// Writes what is chosen and checks whether it is there.
     pub(super) fn run(&self, into: &str) -> Result<Storage> {
         let created = self.service.create_container(self.container, &BTreeMap::new(), self.cancel)?;
         if !created

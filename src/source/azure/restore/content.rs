@@ -61,7 +61,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
     failure.into_inner().map_or(Ok(()), Err)
 }
 
-/// Gives `take` the content of a file as a stream.
+/// Passes the content of a file to `take` as a stream.
 pub(super) fn with_content<T: Send>(
     files: &dyn Files,
     path: &str,

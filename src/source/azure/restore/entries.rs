@@ -41,7 +41,7 @@ pub(super) fn blob_lacks(line: &container::Line) -> Option<String> {
     Some(line.reason.clone().unwrap_or_else(|| reason.to_owned()))
 }
 
-/// As [`blob_lacks`], of a share.
+/// Like [`blob_lacks`], of a share.
 pub(super) fn file_lacks(line: &share::Line) -> Option<String> {
     let lacking = line.path.is_none() && line.kind != DIRECTORY;
     lacking.then(|| line.reason.clone().unwrap_or_else(|| NOT_READ.to_owned()))

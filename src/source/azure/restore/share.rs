@@ -54,7 +54,7 @@ impl ShareRestore<'_> {
         Ok(Storage { created, directories, ..Storage::default() })
     }
 
-    /// Makes the directories that are needed, or gives those that are there their attributes and times again. Gives their
+    /// Makes the directories that are needed, or gives those that are there their attributes and times again. Returns their
     /// number.
     fn directories(&self) -> Result<u64> {
         let mut count = 0;

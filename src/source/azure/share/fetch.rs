@@ -30,7 +30,7 @@ pub(super) struct Fetcher<'a, 's> {
     pub(super) stop: &'a Stop,
 }
 
-/// What came of a download: MD5 and properties, or why there are none.
+/// The result of a download: MD5 and properties, or why there are none.
 type Fetched = std::result::Result<(Option<Md5>, FileProperties), String>;
 
 impl Fetcher<'_, '_> {

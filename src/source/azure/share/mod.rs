@@ -182,7 +182,7 @@ impl Share<'_> {
         Ok(if read.is_ok() { Known::new(pairs) } else { Known::nothing() })
     }
 
-    /// Reads file by file, a directory's own files before those of the directories in it; gives what was listed.
+    /// Reads file by file, a directory's own files before those of the directories in it; returns what was listed.
     fn read(
         &self,
         known: &Known<Extra>,

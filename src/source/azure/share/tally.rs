@@ -21,7 +21,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Takes in what became of a file or directory.
+    /// Takes in the result for a file or directory.
     pub(super) fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
         let Done { job: Job { name, entry, path, finished }, md5, properties, unread, reason } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;

@@ -53,7 +53,7 @@ impl Changed {
     }
 }
 
-/// Creates the indexes of a collection and looks for them afterwards. Gives those that are not what they were.
+/// Creates the indexes of a collection and looks for them afterwards. Returns those that are not what they were.
 pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
     let mut changed = Changed::default();
     let mut wanted = Vec::new();
@@ -76,7 +76,7 @@ pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
     Ok(changed)
 }
 
-/// Creates indexes one by one, those of old servers in a form that this one accepts; gives what was created.
+/// Creates indexes one by one, those of old servers in a form that this one accepts; returns what was created.
 fn create_each(
     server: &Server<'_>,
     entry: &Entry,
@@ -131,7 +131,7 @@ fn without_indexes(refusal: Refusal) -> Error {
     Error::from(refusal).context("its documents are restored, but its indexes are not")
 }
 
-/// Creates search indexes; gives a note if the server does not do that.
+/// Creates search indexes; returns a note if the server does not do that.
 pub(super) fn restore_search(server: &Server<'_>, entry: &Entry) -> Result<Option<String>> {
     if entry.search_indexes.is_empty() {
         return Ok(None);

@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) metadata: Metadata,
     /// File with the documents and its length.
     pub(super) data: Option<(String, u64)>,
-    /// Documents that the file must have, if the manifest tells.
+    /// Documents that the file must have, if recorded in the manifest.
     pub(super) documents: Option<u64>,
     pub(super) search_indexes: Vec<RawDocumentBuf>,
 }
@@ -100,7 +100,7 @@ impl Inventory {
     /// Leaves only one collection or view.
     ///
     /// # Errors
-    /// Exit code 2: there is none of this name.
+    /// Exit code 2: the name does not exist.
     pub(super) fn only(mut self, name: &str) -> Result<Self> {
         let names: BTreeSet<String> =
             self.collections.iter().chain(&self.views).map(|entry| entry.name.clone()).collect();
@@ -172,7 +172,7 @@ fn folder(manifest: &Manifest, list: &[(String, u64)]) -> Result<String> {
     }
 }
 
-/// Gives each time series its data, which older servers keep in a collection of its own.
+/// Assigns each time series its data, which older servers keep in a separate collection.
 fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
     let (buckets, mut rest): (Vec<Entry>, Vec<Entry>) =
         entries.drain(..).partition(|entry| entry.name.starts_with(BUCKETS));

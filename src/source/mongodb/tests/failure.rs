@@ -1,4 +1,4 @@
-//! What breaks off, changes or is refused: nothing is left out without a word.
+//! What breaks off, changes or is refused: nothing is left out silently.
 
 use super::*;
 
