@@ -5,7 +5,7 @@ use crate::{
     source::recovery::{Commands, Opening, Piece},
 };
 
-/// What has to be known before.
+/// Prerequisites.
 pub(super) fn opening() -> Opening {
     let text = "Containers and file shares of Azure. `rclone` brings them back (or `azcopy`); make a remote `azure` (for \
                 shares `azure-files`) with `rclone config` first. Types and metadata of blobs stand in `blobs.jsonl`, attributes of \

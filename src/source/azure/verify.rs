@@ -64,7 +64,7 @@ impl ReadBack for Contents {
 /// Reads the contents whose paths `chosen` names and compares them; of the others, that they are there.
 ///
 /// # Errors
-/// Something cannot be read. What can be read and differs is in the result.
+/// An object cannot be read. What can be read and differs is in the result.
 fn verify(
     manifest: &Manifest,
     files: &dyn Files,

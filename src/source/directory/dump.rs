@@ -43,16 +43,16 @@ use crate::{
 const READERS: usize = 4;
 /// Files that wait for one of them; each may hold a directory open.
 const WAITING: usize = 16;
-/// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
-/// began may have changed once more, within the same tick, after it was read.
+/// Timestamps of filesystems are coarse, up to two seconds on some: files that changed less than this before the previous backup
+/// began may have changed again, within the same tick, after they were read.
 const TICK: Duration = Duration::from_secs(2);
 
-/// What is known of the previous snapshot.
+/// Information about the previous snapshot.
 #[derive(Default)]
 struct Before {
     started: Option<Timestamp>,
     entries: u64,
-    /// Why nothing is known although there is one.
+    /// Why nothing is known although a previous snapshot exists.
     problem: Option<Error>,
 }
 
@@ -91,12 +91,12 @@ pub(super) fn dump(
     read_all(&walk, top)?;
     let Findings { detail, notes, omissions } = walk.tally.finish();
     if !omissions.is_empty() {
-        // What one file is left out for may be true of all: a filesystem that is gone has no readable files either.
+        // The reason of one file may apply to all: an unmounted filesystem has no readable files either.
         open(path)?;
         omissions.require(path, detail.files)?;
     }
     if detail.vanished > 0 && identity(&state(path, &open(path)?)?) != identity(&begun) {
-        // Read from a tree that was being removed: what of it was stored says nothing about the new one.
+        // The tree was being removed while it was read: the stored part says nothing about the new one.
         return Err(Error::failed(format!(
             "{} was replaced by another directory while it was read, and a part of it vanished",
             path.display()
@@ -129,7 +129,7 @@ pub(super) fn dump(
     Ok(manifest)
 }
 
-/// A walk that stores what it finds.
+/// A walk that stores its results.
 fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &'a Cancel) -> Walk<'a> {
     let caches = source.exclude_caches.then_some(EXCLUDE_CACHES);
     Walk {
@@ -150,12 +150,12 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
     }
 }
 
-/// What rules leave out of the directory `path`, those that leave out anything, counted without reading or storing anything.
+/// Counts the entries that each rule excludes from the directory `path`, without reading or storing anything. Rules without a match are left out.
 pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
     let top = open(path)?;
     let protected = Protected::look(&source.places);
     let walk = Walk { storing: false, protected, ..begin(source, path, &Nothing, cancel) };
-    // Nothing is ever sent through it.
+    // Nothing is sent through it.
     let (jobs, _) = crossbeam_channel::bounded::<Job>(1);
     walk.run(top, &jobs)?;
     walk.check()?;
@@ -163,7 +163,7 @@ pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -
     Ok(rules.into_iter().filter(|rule| rule.entries > 0).map(|rule| (rule.pattern, rule.entries)).collect())
 }
 
-/// Takes in nothing.
+/// Discards everything.
 struct Nothing;
 
 impl Sink for Nothing {
@@ -196,7 +196,7 @@ pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     };
     let top = open_top(path).map_err(failed)?;
     let opened = fstat(&top).map_err(failed)?;
-    // Extended attributes of what must not be opened are read this way.
+    // Extended attributes of objects that must not be opened are read through it.
     match stat(descriptor_path(top.as_fd()).as_str()) {
         Ok(seen) if identity(&seen) == identity(&opened) => Ok(top),
         _ => Err(Error::failed("/proc is not mounted, and extended attributes cannot be read without")
@@ -225,7 +225,7 @@ fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
     walked
 }
 
-/// A filesystem that is not mounted looks like an empty directory. What `exclude` leaves out may be all that is there.
+/// A filesystem that is not mounted looks like an empty directory. `exclude` may also match everything.
 fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> {
     if detail.entries() > 0 {
         return Ok(());

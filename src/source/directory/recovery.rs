@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::source::recovery::{Commands, Opening, Piece};
 
-/// What has to be known before.
+/// Prerequisites.
 pub(super) fn opening(paths: &[PathBuf]) -> Opening {
     let paths: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
     let text = format!("Directories: {}. As root, so that owners come back.", paths.join(", "));

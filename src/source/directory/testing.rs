@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What stands under a path.
+/// An object at a path.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) kind: NodeKind,
@@ -48,7 +48,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The sink of a run after the one that gave `previous`.
+    /// The sink of the run after the one that produced `previous`.
     pub(crate) fn after(previous: Memory) -> Self {
         Self { previous: Some(Box::new(previous)), ..Self::default() }
     }
@@ -57,7 +57,7 @@ impl Memory {
         self.kept.lock()
     }
 
-    /// What stands under a path in the directory that was backed up.
+    /// An object at a path in the directory that was backed up.
     pub(crate) fn get(&self, path: impl AsRef<Path>) -> Option<Kept> {
         self.kept().get(&Path::new(super::CONTENT).join(path)).cloned()
     }

@@ -1,4 +1,4 @@
-//! Proving a directory: everything in its snapshot is read back and compared with what the manifest says of it.
+//! Proving a directory: everything in its snapshot is read back and compared with its manifest.
 
 use std::{
     io,
@@ -39,10 +39,10 @@ impl ReadBack for Contents {
     }
 }
 
-/// Reads the files that `chosen` names, and compares names, types, permissions, lengths and identities of all.
+/// Reads the files in `chosen`, and compares names, types, permissions, lengths and identities of all.
 ///
 /// # Errors
-/// Something cannot be read. What can be read and differs is in the result.
+/// An object cannot be read. What can be read and differs is in the result.
 fn verify(
     files: &dyn Files,
     detail: &Detail,
@@ -102,7 +102,7 @@ fn read(node: &Node<'_>, bytes: u64, path: &Path, found: &mut Verified) -> Resul
     Ok(())
 }
 
-/// Type, length and content as the digest has them.
+/// Type, length and content, as used in the digest.
 fn kind(node: &Node<'_>) -> (FileType, u64, Vec<u8>) {
     match &node.kind {
         NodeKind::File(bytes) => {
