@@ -8,7 +8,7 @@ const PARALLEL_DOWNLOADS: usize = 16;
 /// All storage accounts that a service principal can see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzureStorageConfig {
-    /// Who asks.
+    /// The service principal.
     pub principal: AzurePrincipal,
     /// Accounts to back up.
     pub accounts: Patterns,

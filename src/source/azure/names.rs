@@ -1,4 +1,4 @@
-//! Paths for names that need not be paths: blobs may be called `/a`, `a//b`, `..` or `a` beside `a/b`.
+//! Maps names that are not valid paths to paths: blobs may be called `/a`, `a//b`, `..` or `a` beside `a/b`.
 //!
 //! A name is cut at its slashes. In each part control characters, and `%` before two hexadecimal digits, become `%XX`; an
 //! empty part becomes `%2F`; `.` and `..` become `%2E` and `%2E%2E`; a part longer than a file system can hold is cut and
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Bytes of a name that every usual file system can hold.
 const MAX_PART: usize = 255;
-/// What is kept of a part that is too long.
+/// The kept length of a part that is too long.
 const KEPT: usize = 200;
 
 /// One part of a name as a file name.
@@ -44,7 +44,7 @@ pub(super) fn escape(part: &str) -> String {
     escaped
 }
 
-/// What is known of an open directory: hashes of the names in it. A false match costs a needless `%2F`, nothing else.
+/// The hashes of the names in an open directory. A false match only adds an unnecessary `%2F`.
 #[derive(Default)]
 struct Level {
     files: HashSet<u64>,

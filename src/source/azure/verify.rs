@@ -30,10 +30,10 @@ use crate::{
     },
 };
 
-/// So many differences are named.
+/// The maximum number of named differences.
 const NAMED: usize = 20;
 
-/// A blob or file as the list beside the contents has it.
+/// A blob or file according to the inventory.
 struct Listed {
     name: String,
     path: String,
@@ -61,10 +61,10 @@ impl ReadBack for Contents {
     }
 }
 
-/// Reads the contents whose paths `chosen` names and compares them; of the others, that they are there.
+/// Reads and compares the contents in `chosen`; checks that the others exist.
 ///
 /// # Errors
-/// An object cannot be read. What can be read and differs is in the result.
+/// Data cannot be read. Differences in readable data are in the result.
 fn verify(
     manifest: &Manifest,
     files: &dyn Files,
@@ -78,7 +78,7 @@ fn verify(
     let one = |listed: Listed| compare(files, &listed, chosen(Path::new(&listed.path)), &found);
     let top = if detail.share.is_some() {
         each_parallel(files, share::INVENTORY, cancel, &|line: share::Line| {
-            // Directories have no content, and what could not be read is not here.
+            // Directories have no content, and unreadable objects are not stored.
             match line.path.filter(|_| line.kind != "directory") {
                 Some(path) => one(Listed { name: line.name, path, bytes: line.bytes, md5: line.md5 }),
                 None => Ok(()),

@@ -42,7 +42,7 @@ impl ReadBack for Contents {
 /// Reads the files in `chosen`, and compares names, types, permissions, lengths and identities of all.
 ///
 /// # Errors
-/// An object cannot be read. What can be read and differs is in the result.
+/// Data cannot be read. Differences in readable data are in the result.
 fn verify(
     files: &dyn Files,
     detail: &Detail,

@@ -1,4 +1,4 @@
-//! What a container or share held, as the list beside the contents has it: by the names that the service knows.
+//! The entries of a container or share according to its inventory, by their names in the service.
 
 use super::super::{Detail, container, inventory, share};
 use crate::{
@@ -66,7 +66,7 @@ impl From<share::Line> for Entry {
     }
 }
 
-/// Shows everything in the list of a container, or of a share, in the order of the service.
+/// Passes on all entries of the inventory of a container or share, in the order of the service.
 pub(super) fn each_of(
     files: &dyn Files,
     is_share: bool,

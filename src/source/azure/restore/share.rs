@@ -1,4 +1,4 @@
-//! Files and directories back into a share.
+//! Restoring files and directories into a share.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +49,7 @@ impl ShareRestore<'_> {
             }
             self.file(&line, into)
         })?;
-        // Every file that is written changes the times of the directory that it lies in.
+        // Every written file changes the times of its directory.
         self.directories()?;
         Ok(Storage { created, directories, ..Storage::default() })
     }
