@@ -2,7 +2,7 @@
 
 use crate::source::recovery::{Commands, Opening, Piece, into};
 
-/// What has to be known and set up before.
+/// Prerequisites and setup.
 pub(super) fn opening(variables: &str) -> Opening {
     let text = format!(
         "MongoDB. Its Database Tools are needed (`mongorestore`, 100.5 or newer). Where to: in a file that only you can read, \

@@ -1,4 +1,4 @@
-//! Whether all collections of a database can be read as of one moment, and which.
+//! Whether all collections of a database can be read from one snapshot.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +17,19 @@ use crate::{
     source::mongodb::config::MongodbConsistency,
 };
 
-/// How long servers keep their history unless it is set otherwise.
+/// The default length of the history of servers.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
 /// Databases below this size, in bytes, are dumped within any window.
 const SMALL: u64 = 1 << 30;
-/// How long the server's speed is measured.
+/// The duration of the measurement of the server's speed.
 const PROBE: Duration = Duration::from_secs(2);
-/// Bytes a second that are counted on at most, however fast the server is: the repository has to keep pace.
+/// The maximum assumed speed in bytes per second, as the repository may be slower than the server.
 const FASTEST: u64 = 60_000_000;
-/// Codes by which a server says that it has no snapshots for such a read: illegal operation, invalid options, not
+/// Error codes of servers without snapshots for a read: illegal operation, invalid options, not
 /// supported, not a member of a replica set, unavailable, and a provider's refusal.
 const NO_SNAPSHOTS: [i32; 6] = [20, 72, 115, 123, 246, 8000];
 
-/// How often a snapshot is asked for when the connection breaks.
+/// The maximum number of attempts to request a snapshot if the connection breaks.
 const ATTEMPTS: u32 = 3;
 /// Wait between these.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How a database is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// As of this moment; if there is none, each collection as it is found.
+    /// The cluster time of the snapshot; if there is none, each collection is read without one.
     pub(super) at: Option<Timestamp>,
     /// Why there is none.
     pub(super) reason: Option<String>,
@@ -49,7 +49,7 @@ impl Plan {
     }
 }
 
-/// Decides how a database is read; `unsteady` says that the snapshot was lost in an attempt before.
+/// Decides how a database is read; `unsteady`: the snapshot was lost in an earlier attempt.
 pub(super) fn plan(
     deployment: &Deployment,
     entries: &[(Entry, Place)],

@@ -9,15 +9,15 @@ use crate::error::{Error, Result};
 
 /// Length of the smallest document: its own length and the end mark.
 const SHORTEST: usize = 5;
-/// Length of the largest: 16 MiB for users, and what the server keeps for itself.
+/// Length of the largest: 16 MiB for users, plus the server's own overhead.
 pub const LONGEST: usize = 16 * 1024 * 1024 + 16 * 1024;
-/// How much [`Documents`] reads at once.
+/// The size of the reads of [`Documents`].
 const PORTION: usize = 256 * 1024;
 
-/// Takes a file in pieces of any size and gives its documents. Holds at most one of them.
+/// Splits a file, given in pieces of any size, into its documents. Holds at most one of them.
 pub struct Splitter {
     file: String,
-    /// The beginning of a document whose rest is not there yet.
+    /// The beginning of an incomplete document.
     pending: Vec<u8>,
     /// Where in the file the next document begins.
     offset: u64,
@@ -32,7 +32,7 @@ impl Splitter {
     /// Takes the next piece and calls `each` with every document that is complete.
     ///
     /// # Errors
-    /// A length that no document has, a missing end mark, and whatever `each` says.
+    /// An invalid length, a missing end mark, and errors of `each`.
     pub fn push(&mut self, mut data: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while !self.pending.is_empty() && !data.is_empty() {
             let wanted = if self.pending.len() < 4 { 4 } else { self.length(&self.pending)? };
@@ -92,10 +92,10 @@ impl Splitter {
     }
 }
 
-/// The documents of a file that is read; nothing follows an error.
+/// The documents of a file; the iteration ends after an error.
 pub struct Documents<R> {
     reader: R,
-    /// Nothing once the end or an error was met.
+    /// `None` after the end or an error.
     splitter: Option<Splitter>,
     buffer: Vec<u8>,
     ready: VecDeque<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! What a snapshot, or a directory that stock mongodump wrote, holds.
+//! The content of a snapshot, or of a directory written by stock mongodump.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +16,9 @@ use crate::{
     stream::files::Files,
 };
 
-/// Begins the name of the collection in which a server before 8.3 keeps the data of a time series.
+/// The prefix of the collection with the data of a time series on servers before 8.3.
 pub(super) const BUCKETS: &str = "system.buckets.";
-/// Files of a dump that are no collection's.
+/// Files of a dump that do not belong to a collection.
 const PRELUDE: &str = "prelude.json";
 
 /// A collection, view or time series to restore.
@@ -40,7 +40,7 @@ pub(super) struct Inventory {
     pub(super) collections: Vec<Entry>,
     /// Views, each after the one it reads.
     pub(super) views: Vec<Entry>,
-    /// What is in the files and is not restored.
+    /// Notes about content that is not restored.
     pub(super) notes: Vec<String>,
 }
 
@@ -53,10 +53,10 @@ struct Paths {
 }
 
 impl Inventory {
-    /// Reads what there is.
+    /// Reads the inventory.
     ///
     /// # Errors
-    /// There is no dump, or one that is not complete or not readable.
+    /// There is no dump, or it is incomplete or unreadable.
     pub(super) fn read(manifest: &Manifest, files: &dyn Files) -> Result<Self> {
         let list = files.list()?;
         let folder = folder(manifest, &list)?;
@@ -143,7 +143,7 @@ impl Entry {
         Ok(Self { name, metadata, data: paths.data, documents: None, search_indexes })
     }
 
-    /// What a view reads.
+    /// The collection or view that a view reads.
     pub(super) fn view_on(&self) -> Option<&str> {
         match self.metadata.option("viewOn") {
             Some(RawBsonRef::String(name)) => Some(name),
@@ -191,7 +191,7 @@ fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
     Ok(())
 }
 
-/// Notes how many documents the manifest promises.
+/// Sets the numbers of documents from the manifest.
 fn expect(entries: &mut [Entry], manifest: &Manifest) -> Result<()> {
     if manifest.digested != Digested::Yes {
         return Ok(());
@@ -211,7 +211,7 @@ fn expect(entries: &mut [Entry], manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Leaves out what servers keep for themselves: users and roles cannot be inserted.
+/// Leaves out the server's own collections: users and roles cannot be inserted.
 fn remove_of_server(entries: &mut Vec<Entry>) -> Vec<String> {
     let of_server = |entry: &Entry| entry.name.starts_with("system.") && entry.name != "system.js";
     let notes = entries.iter().filter(|entry| of_server(entry)).map(|entry| {
@@ -229,7 +229,7 @@ fn in_order(mut views: Vec<Entry>) -> Vec<Entry> {
         let waiting: BTreeSet<String> = views.iter().map(|view| view.name.clone()).collect();
         let is_ready = |view: &Entry| view.view_on().is_none_or(|base| !waiting.contains(base));
         let (ready, later): (Vec<_>, Vec<_>) = views.into_iter().partition(is_ready);
-        // Views that read each other do not exist; the server would say so.
+        // Views cannot read each other in a cycle; the server would report it.
         let stuck = ready.is_empty();
         ordered.extend(ready);
         views = later;

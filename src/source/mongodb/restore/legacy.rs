@@ -41,7 +41,7 @@ pub(super) enum Converted {
     Nothing,
     /// This definition, and how it differs.
     To(RawDocumentBuf, String),
-    /// Newer servers have no such index, and why.
+    /// Newer servers do not support this index, with the reason.
     Gone(&'static str),
 }
 

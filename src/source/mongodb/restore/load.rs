@@ -1,4 +1,4 @@
-//! Loading the data of one collection straight from the repository: while one batch is filled, another is on its way.
+//! Loading the data of one collection from the repository: while one batch is filled, another is being sent.
 
 use std::io::{self, Write};
 
