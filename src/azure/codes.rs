@@ -1,11 +1,11 @@
-//! What the storage services' error codes mean: in one sentence, what to do about it, and what they are about.
+//! Error codes of the storage services: a description, a hint, and their scope.
 //!
 //! <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
 //! <https://learn.microsoft.com/rest/api/storageservices/file-service-error-codes>
 
 use super::service::Service;
 
-/// What a code says of the thing that was asked for, and what an operator can do about it.
+/// The meaning of a code for the requested object, and a hint.
 pub(super) struct Meaning {
     /// A sentence without a full stop. It speaks of one blob or file as "it".
     pub sentence: &'static str,
@@ -21,7 +21,7 @@ const LEASED: &str =
     "break the lease (az storage blob lease break) or wait until its holder releases it, then try again";
 const IMMUTABLE: &str = "restore to another container, or wait until the policy ends";
 
-/// The meaning of a code of the Blob or File service, where its own message does not say it in plain words.
+/// The meaning of a code of the Blob or File service whose own message is unclear.
 pub(super) fn of(code: &str) -> Option<Meaning> {
     of_blobs(code).or_else(|| of_containers(code)).or_else(|| of_files(code))
 }
@@ -174,7 +174,7 @@ pub(super) fn is_of_service(code: &str) -> bool {
     )
 }
 
-/// What an operator can do about a refusal.
+/// The hint for a refusal.
 pub(super) fn advice(status: u16, code: &str, service: Option<Service>) -> Option<String> {
     let of_storage = matches!(service, Some(Service::Blob | Service::File));
     let role = match service {

@@ -1,4 +1,4 @@
-//! Containers and blobs as listed, and what is read of them.
+//! Parsing of listed containers and blobs.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// No blob is longer, in bytes: the largest blob has some 200 TB. Sums of such lengths cannot overflow.
+/// The maximum length of a blob in bytes: the largest blob has about 200 TB. Sums of these lengths cannot overflow.
 const LONGEST: u64 = 1 << 50;
 
 /// A container as listed.
@@ -94,7 +94,7 @@ struct TagXml {
     value: String,
 }
 
-/// A text; an empty one counts as none.
+/// A text; an empty one counts as missing.
 fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -138,7 +138,7 @@ pub(super) fn blob(entry: &Entry) -> Result<Blob> {
         odd = Some(what);
         0
     });
-    // A tier that the blob has only because it is the account's is not one of its properties.
+    // A tier inherited from the account is not a property of the blob.
     let inferred = properties.access_tier_inferred.as_deref() == Some("true");
     let properties = Properties {
         content_type: some(properties.content_type),

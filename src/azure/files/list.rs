@@ -17,10 +17,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// No file is longer, in bytes: the largest has 4 TiB. Sums of such lengths cannot overflow.
+/// The maximum length of a file in bytes: the largest has 4 TiB. Sums of these lengths cannot overflow.
 const LONGEST: u64 = 1 << 50;
 
-/// What a share is mounted with.
+/// The protocol of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Windows file sharing.
@@ -34,7 +34,7 @@ pub enum Protocol {
 pub struct Share {
     /// Its name.
     pub name: String,
-    /// What it is mounted with.
+    /// Its protocol.
     pub protocol: Protocol,
     /// The most that it may hold, in GiB.
     pub quota: u64,
@@ -49,7 +49,7 @@ pub struct Share {
 pub struct Entry {
     /// Its name, without the path.
     pub name: String,
-    /// The number that the service knows it by, if it gives one.
+    /// Its id in the service, if it has one.
     pub id: Option<String>,
     /// Whether it is a directory.
     pub directory: bool,
@@ -64,9 +64,9 @@ pub struct Entry {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What it holds.
+    /// Its content.
     pub items: Vec<T>,
-    /// Where the next one begins, unless this is the last.
+    /// The marker of the next page, unless this is the last.
     pub next: Option<String>,
 }
 
@@ -120,7 +120,7 @@ fn share(item: &Listed, content: ShareXml) -> Result<ShareItem> {
     Ok(ShareItem { share: Share { name, protocol, quota, metadata, snapshots: Vec::new() }, snapshot })
 }
 
-/// Puts snapshots to their shares. A snapshot of a share that is not live is left out.
+/// Assigns snapshots to their shares. A snapshot of a share that is not live is left out.
 pub(super) fn join(items: Vec<ShareItem>) -> Vec<Share> {
     let mut shares = Vec::<Share>::new();
     let mut snapshots = BTreeMap::<String, Vec<ExistingSnapshot>>::new();
@@ -170,7 +170,7 @@ fn entry(item: &Listed) -> Result<Entry> {
     let directory = match item.kind() {
         "File" => false,
         "Directory" => true,
-        // Passing over what is not known would be a backup that lacks it.
+        // Skipping unknown entries would make the backup incomplete.
         other => return Err(broken(&format!("it has an entry of the unknown kind {other:?}"))),
     };
     let name = name(item)?;
@@ -196,7 +196,7 @@ fn entry(item: &Listed) -> Result<Entry> {
     Ok(Entry { name, id, directory, bytes, etag, smb })
 }
 
-/// A text; an empty one counts as none.
+/// A text; an empty one counts as missing.
 fn some(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.is_empty())
 }
@@ -224,7 +224,7 @@ fn name(item: &Listed) -> Result<String> {
     }
 }
 
-/// A moment as the File service writes it: RFC 3339 with up to seven decimals.
+/// A time in the format of the File service: RFC 3339 with up to seven decimals.
 pub(super) fn timestamp(text: &str) -> Result<Timestamp> {
     text.parse().map_err(|error: jiff::Error| broken(&format!("{text:?} is not a time")).because(&error))
 }

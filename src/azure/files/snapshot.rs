@@ -1,4 +1,4 @@
-//! Snapshots of shares: taking one, finding those that a crash left, and removing them.
+//! Snapshots of shares: creating one, finding those left by a crash, and removing them.
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
@@ -22,7 +22,7 @@ const IN_PROGRESS: &str = "ShareSnapshotInProgress";
 pub struct SnapshotId(String);
 
 impl SnapshotId {
-    /// Takes over an id.
+    /// Validates an id.
     ///
     /// # Errors
     /// It is empty or blank, or holds what no id has: spaces or characters that do not print.
@@ -49,7 +49,7 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// A snapshot that this program took: it may be read, and it must be removed in the end.
+/// A snapshot created by this program: it may be read, and must be removed at the end.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a snapshot that is not removed stays until a later run finds it"]
 pub struct ShareSnapshot {

@@ -12,15 +12,15 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How much one Put Range carries at most, in bytes.
+/// The maximum size of one Put Range, in bytes.
 const RANGE: u64 = 4 * 1024 * 1024;
 
-/// The result for a file or directory that was to be written.
+/// The result of writing a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uploaded {
     /// It was written.
     Done,
-    /// Something was there already and was left as it is.
+    /// It already existed and was not changed.
     Exists,
 }
 
@@ -154,7 +154,7 @@ impl FileService {
     }
 
     /// Makes the file with its length, all zero, or recreates it. It has its permission from the start, so that
-    /// nobody reads it who may not.
+    /// it is never readable without permission.
     fn create_file(
         &self,
         share: &str,

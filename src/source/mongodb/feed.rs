@@ -100,7 +100,7 @@ impl Feed {
         Self { messages, piece: None, position: (0, 0), outcome: None, handle, task }
     }
 
-    /// The results of reading. Before the end of the stream this is an error.
+    /// The result. Before the end of the stream this is an error.
     pub(super) fn finish(mut self) -> Result<Outcome> {
         self.outcome.take().ok_or_else(|| Error::failed("the collection was not read to its end"))
     }

@@ -115,7 +115,7 @@ fn refusal(fault: &Fault) -> Option<String> {
     }
 }
 
-/// Why the dump would outlast the server's history, if it would.
+/// Why the dump would take longer than the server's history, if it would.
 fn too_long(
     deployment: &Deployment,
     entries: &[(Entry, Place)],
@@ -136,7 +136,7 @@ fn too_long(
 
 fn outlasts(bytes: u64, speed: u64, window: Duration) -> Option<String> {
     let needed = bytes / speed.clamp(1, FASTEST);
-    // A fifth in reserve: the window begins to run before the first byte, and speeds vary.
+    // A reserve of 20 percent: the window starts before the first byte, and speeds vary.
     (needed > window.as_secs() * 4 / 5).then(|| {
         format!(
             "{} MB would take about {needed} s to read, and the server keeps its history for {} s: raise \
@@ -147,7 +147,7 @@ fn outlasts(bytes: u64, speed: u64, window: Duration) -> Option<String> {
     })
 }
 
-/// How long the server keeps its history, or the default if it does not tell us.
+/// The length of the server's history, or the default if unknown.
 fn window(deployment: &Deployment, patience: &Patience) -> Result<Duration> {
     let ask = doc! { "getParameter": 1, "minSnapshotHistoryWindowInSeconds": 1 };
     let told = deployment.run(&patience.cancel, patience.limit, deployment.reply("admin", ask))?;

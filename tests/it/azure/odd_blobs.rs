@@ -1,4 +1,4 @@
-//! One odd blob costs only itself, and content that was stored once is never dropped.
+//! An unreadable blob does not fail the item, and stored content is never dropped.
 
 use std::{
     fs,

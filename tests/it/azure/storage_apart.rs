@@ -1,4 +1,4 @@
-//! What cannot be asked costs only itself: a subscription, an account, a share that goes away; and what is left out of items.
+//! Failures of single subscriptions, accounts and shares do not affect others; and exclusions within items.
 
 use std::{
     net::TcpListener,

@@ -116,7 +116,7 @@ fn what_happens_while_a_container_is_read_is_told() {
     let ran = Cmd::with(&config).args(["restore", "storage/acct/box", "--into", "acct/again"]).run().ok();
     assert!(ran.stdout.contains("archive tier"), "{}", ran.stdout);
 
-    // One that never holds still costs only itself.
+    // A blob that changes on every read does not fail the item.
     put(&service, "box", "moving", b"moving on");
     relay.answer("GET /acct/box/moving", 100, "412 Precondition Failed");
     let run = backup(&config, 3);

@@ -1,4 +1,4 @@
-//! What a container's snapshot keeps, and what is restored: any name, every property, into a container or a folder.
+//! What a container's snapshot keeps, and what is restored: any name, every property, into a container or a directory.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

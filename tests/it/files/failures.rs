@@ -1,4 +1,4 @@
-//! What cannot be read is left out and named; a smaller backup is never made in silence.
+//! Unreadable files are left out and named; a backup is never silently incomplete.
 
 use std::{
     fs,

@@ -16,7 +16,7 @@ use testkit::{
 
 use super::support::text;
 
-/// A repository of several hosts. Each has a folder `data` of its own, the source `disk` and its own state.
+/// A repository of several hosts. Each has a directory `data` of its own, the source `disk` and its own state.
 struct Shared {
     dir: tempfile::TempDir,
     config: Config,
@@ -28,7 +28,7 @@ impl Shared {
         Self { dir, config: ready(ConfigBuilder::new()) }
     }
 
-    /// The configuration of a host, whose folder holds the file `of-HOST`.
+    /// The configuration of a host, whose directory holds the file `of-HOST`.
     fn host(&self, host: &str) -> Host {
         let folder = self.dir.path().join(host);
         let root = folder.join("data");

@@ -1,4 +1,4 @@
-//! Folders that patterns find, and what is left out without one.
+//! Directories found by patterns, and exclusions without a pattern.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 

@@ -1,4 +1,4 @@
-//! Files with holes: what takes no space is not read, and equals what was written out.
+//! Sparse files: holes are not read, and equal written zeros.
 
 use std::{
     fs::{self, File},

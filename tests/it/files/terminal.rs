@@ -101,7 +101,7 @@ fn left(printed: &str) -> Vec<String> {
     lines.into_iter().map(text).filter(|line| !line.is_empty()).collect()
 }
 
-/// Folders of these names with a file of so many bytes in each, as items of the source `disk`.
+/// Directories of these names with a file of so many bytes in each, as items of the source `disk`.
 fn folders(names: &[&str], bytes: usize) -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<String> = names

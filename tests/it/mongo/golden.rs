@@ -15,7 +15,7 @@ use super::{
     support::{configured, files_of, full, names_in},
 };
 
-/// The folder of the dump.
+/// The directory of the dump.
 fn golden() -> std::path::PathBuf {
     fixture("mongodump-100.18/golden")
 }
@@ -59,7 +59,7 @@ pub fn without_uuid(metadata: &[u8]) -> String {
     }
 }
 
-/// Fails unless two folders hold the dump of the same content. Who wrote it, the prelude tells, may differ.
+/// Fails unless two directories hold the dump of the same content. Who wrote it, the prelude tells, may differ.
 #[track_caller]
 pub fn assert_equal_dumps(found: &Path, wanted: &Path) {
     assert_eq!(names_in(found), names_in(wanted));

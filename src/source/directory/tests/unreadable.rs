@@ -1,4 +1,4 @@
-//! What cannot be read is left out and named; where nothing can be read the item fails.
+//! Unreadable files are left out and named; if nothing can be read, the item fails.
 
 use std::{
     fs,

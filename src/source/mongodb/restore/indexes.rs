@@ -238,7 +238,7 @@ fn has_own_collation(entry: &Entry) -> bool {
     collation.is_some_and(|collation| !locale_is_simple(collation))
 }
 
-/// The names and keys must be those of before. Servers create indexes of their own for a time series.
+/// Names and keys must be unchanged. Servers create indexes of their own for a time series.
 fn compare(wanted: &[RawDocumentBuf], found: &[RawDocumentBuf], may_have_more: bool) -> Result<()> {
     let key = |spec: &RawDocument| spec.get_document("key").map(|key| key.to_owned()).unwrap_or_default();
     let others = |specs: &[RawDocumentBuf]| -> Vec<(String, RawDocumentBuf)> {
