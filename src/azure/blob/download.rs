@@ -149,7 +149,7 @@ impl Body {
         }
     }
 
-    /// The next part. At the end it is nothing of either kind.
+    /// The next part. At the end it is empty.
     fn next(&mut self) -> Result<Next, Failure> {
         let Some(ranges) = &mut self.ranges else { return Ok(Next::Data(self.total)) };
         let (service, names, etag, total) = (&self.service, &self.names, &self.etag, self.total);

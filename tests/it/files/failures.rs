@@ -60,7 +60,7 @@ fn files_whose_content_cannot_be_read_cost_only_themselves_until_they_are_accept
             "tik-backup accept 'disk/data'",
         ],
     );
-    assert_says(&data["notes"].to_string(), &["which may be failing"]);
+    assert_says(&data["notes"].to_string(), &["the disk may be failing"]);
     assert_eq!(omitted(&report), pairs(&[("file", "broken one"), ("file", "broken two")]));
     let snapshot = snapshot_of(&report, ITEM).to_owned();
     assert_eq!(ids_of(&world.config, FULL), [whole.clone(), snapshot], "the newest that has them stays");

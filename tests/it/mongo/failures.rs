@@ -137,7 +137,7 @@ fn what_may_not_be_read_fails_its_item_alone() {
     // Databases that cannot be listed could be missed: that is a failure of the source.
     fail(&server, "listDatabases", "alwaysOn", denied());
     let ran = try_backup(&config, &[]).expect_code(1);
-    assert_says(&ran.stdout, &["could be missed", "readAnyDatabase"]);
+    assert_says(&ran.stdout, &["could be missing", "readAnyDatabase"]);
     heal(&server);
     backup_with_failures(&config, &[], 0);
 }
