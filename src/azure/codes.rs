@@ -82,7 +82,7 @@ fn of_containers(code: &str) -> Option<Meaning> {
     match code {
         "ContainerNotFound" => meaning(
             "the container does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or have been renamed",
+            "check the name with `tik-backup discover`: it may have been deleted or renamed",
         ),
         "ContainerBeingDeleted" => meaning(
             "the container is being deleted",
@@ -133,11 +133,11 @@ fn of_files(code: &str) -> Option<Meaning> {
         "InvalidResourceName" => meaning("the service does not accept its name", "rename it"),
         "ShareNotFound" => meaning(
             "the share or the share snapshot does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or have been renamed",
+            "check the name with `tik-backup discover`: it may have been deleted or renamed",
         ),
         "ShareSnapshotNotFound" => meaning(
-            "the share snapshot does not exist any more",
-            "something else removed it while it was read: try again",
+            "the share snapshot no longer exists",
+            "another program removed it while it was read: try again",
         ),
         "ShareBeingDeleted" => {
             meaning("a share of this name is being deleted", "try again in some minutes, or use another name")

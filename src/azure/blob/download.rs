@@ -198,7 +198,7 @@ impl Body {
             let range = answer.header("content-range").unwrap_or_default();
             let expected = format!("bytes {}-{}/{}", self.offset, end - 1, self.total);
             if answer.status() != 206 || range != expected {
-                return wrong(format!("{expected:?} was asked for, {range:?} came"));
+                return wrong(format!("{expected:?} was requested, {range:?} was received"));
             }
         } else if let Some(length) = answer.header("content-length")
             && length != self.total.to_string()
@@ -229,13 +229,17 @@ impl Body {
         };
         let part = parse_range(range).filter(|_| answer.status() == 206);
         let Some((first, last, total)) = part.or_else(whole) else {
-            return wrong(format!("a part was asked for, {range:?} came"));
+            return wrong(format!("a range was requested, {range:?} was received"));
         };
         if total < self.total {
             return changed(SHORTER);
         }
         if (first, last) != (self.offset, end - 1) {
-            return wrong(format!("bytes {} to {} were asked for, {range:?} came", self.offset, end - 1));
+            return wrong(format!(
+                "bytes {} to {} were requested, {range:?} was received",
+                self.offset,
+                end - 1
+            ));
         }
         // Blocks are only added, unless it is rewritten.
         let blocks: Option<u64> =

@@ -57,8 +57,8 @@ impl Fault {
         match self {
             Self::Driver(error) => deployment.explain(&error),
             Self::OtherMoment(told) => Error::failed(format!(
-                "the server was asked for the data of one moment and gave that of {}",
-                told.map_or("an unknown one".to_owned(), |told| format!("another, {told}"))
+                "the server returned the data of another point in time than the requested one: {}",
+                told.map_or("unknown".to_owned(), |told| told.to_string())
             ))
             .hint("set consistency = \"auto\" to back up without a snapshot"),
             Self::Ours(error) => error,

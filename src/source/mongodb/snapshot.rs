@@ -61,11 +61,11 @@ pub(super) fn plan(
     let plan = match wanted {
         MongodbConsistency::None => return Ok(Plan::without("consistency = \"none\" is configured")),
         _ if deployment.topology == Topology::Standalone => Plan::without(
-            "a server that is no member of a replica set has no snapshots: run it as a replica set of one member",
+            "a server that is not a member of a replica set has no snapshots: run it as a replica set of one member",
         ),
         MongodbConsistency::Snapshot => take(deployment, place, patience)?,
         MongodbConsistency::Auto if unsteady => {
-            Plan::without("the server did not keep the snapshot of the last attempt to its end")
+            Plan::without("the server discarded the snapshot of the last attempt before its end")
         }
         MongodbConsistency::Auto => match too_long(deployment, entries, patience)? {
             Some(reason) => Plan::without(reason),
@@ -74,7 +74,7 @@ pub(super) fn plan(
     };
     match (&plan.reason, wanted) {
         (Some(reason), MongodbConsistency::Snapshot) => {
-            Err(Error::failed("a snapshot was demanded and there is none")
+            Err(Error::failed("a snapshot is required, but none is available")
                 .because_text(reason)
                 .hint("set consistency = \"auto\" to back up without one, or enable snapshots on the server"))
         }
@@ -94,11 +94,11 @@ fn take(deployment: &Deployment, place: &Place, patience: &Patience) -> Result<P
     }
     match asked {
         Ok(Some(at)) => Ok(Plan { at: Some(at), reason: None }),
-        Ok(None) => Ok(Plan::without("the server took the question for a snapshot and gave none")),
+        Ok(None) => Ok(Plan::without("the server accepted the request for a snapshot but returned none")),
         Err(fault) => match refusal(&fault) {
             Some(code) => {
                 let said = fault.into_error(deployment).summary();
-                Ok(Plan::without(format!("the server gives no snapshots{code}: {said}")))
+                Ok(Plan::without(format!("the server refuses snapshots{code}: {said}")))
             }
             None => Err(fault.into_error(deployment).context("cannot take a snapshot")),
         },

@@ -59,7 +59,7 @@ fn a_moment_that_is_lost_in_the_middle_is_no_mixture_of_two() {
     let config = config(&fake, "");
     // The rest of that moment is not to be had, and what was read of it does not go with what is there now.
     let report = backup(&config);
-    assert_says(&notes_of(&report, "shop"), &["did not keep the snapshot of the last attempt"]);
+    assert_says(&notes_of(&report, "shop"), &["discarded the snapshot of the last attempt"]);
     assert_eq!(consistency(&config), "none");
     assert_stored(&config, "shop", "orders", &numbered(1..DOCUMENTS));
 }

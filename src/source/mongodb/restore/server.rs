@@ -24,7 +24,7 @@ const BY_CODE: [(i32, &str); 4] = [
          and dbAdminAnyDatabase",
     ),
     (8000, "the provider refused it: check the role of the account and the limits of the cluster's tier"),
-    (26, "it was dropped while it was being restored: let nothing else work on the database"),
+    (26, "it was dropped while it was being restored: make sure that no other client changes the database"),
     (73, "choose a shorter name for the database, without any of / \\ . \" $ and spaces"),
 ];
 
