@@ -148,8 +148,8 @@ impl Azure {
         found.into_iter().map(server).collect()
     }
 
-    /// The credential for an account: its keys, which are requested again when one is refused; or the service principal's tokens if the account forbids keys or
-    /// their listing is not allowed; then [`Credential::note`] has the reason.
+    /// The credential for an account: its keys, which are requested again when one is refused; or the service principal's
+    /// tokens if the account forbids keys or their listing is not allowed; then [`Credential::note`] has the reason.
     ///
     /// # Errors
     /// Azure does not answer, or refuses for a reason that tokens cannot solve.

@@ -81,7 +81,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Authorizes the requests of one service. Clones share what they learn, such as that keys are forbidden.
+/// Authorizes the requests of one service. Clones share their state, such as that keys are forbidden.
 #[derive(Clone)]
 pub struct Access(Arc<Inner>);
 

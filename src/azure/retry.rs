@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// A connection that brought so many bytes counts as one that works, and the pauses begin again.
+/// After this number of bytes a connection counts as working, and the pauses start again.
 const PROGRESS: u64 = 1024 * 1024;
 /// The longest pause that a service may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);

@@ -29,7 +29,7 @@ impl Witness {
     }
 
     /// Records the failure of the content, and returns it to the reader as an error that [`Error::from_io`] extracts
-    /// whole.
+    /// unchanged.
     pub(super) fn testify(&self, failure: Failure) -> io::Error {
         let kind = if failure.is_changed() {
             CHANGED

@@ -88,8 +88,8 @@ impl BlobService {
         Ok(None)
     }
 
-    /// The blob of this name as it is now. None only if a complete answer says that there is none: neither the list
-    /// contains it, nor is it found by its name.
+    /// The blob of this name as it is now. None only if a complete answer says that there is none: neither does the list
+    /// contain it, nor is it found by its name.
     ///
     /// # Errors
     /// Like [`Listing::next`], or the list does not show a blob that is there.

@@ -46,7 +46,7 @@ impl FileService {
     /// The service at an address such as `https://account.file.core.windows.net/`.
     ///
     /// # Errors
-    /// Exit code 2: it is no such address, or not an encrypted one.
+    /// Exit code 2: it is not a valid address, or not an encrypted one.
     pub fn new(http: &Http, endpoint: &str, account: &str, credential: Credential) -> Result<Self> {
         let endpoint = Endpoint::parse(Service::File, endpoint)?;
         Ok(Self { http: http.clone(), endpoint, access: Access::storage(account, credential) })

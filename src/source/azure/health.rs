@@ -14,8 +14,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// After so many refusals or timeouts without a success, the others
-/// are not tried.
+/// After this number of refusals or timeouts without a success, the others are not tried.
 const IN_A_ROW: u64 = 32;
 /// The timeout for others, once one could not be read although the service answers.
 pub(super) const HASTY: Duration = Duration::from_secs(20);
@@ -103,7 +102,7 @@ impl<'a> Health<'a> {
     }
 
     /// Tries something about one blob or file: with little patience where that is enough (`true`), and with all of it where that
-    /// turned out not to be. Returns what came of it, or why this one cannot be read. `known` says that the previous backup
+    /// turned out not to be. Returns the result, or why this one cannot be read. `known`: the previous backup
     /// lacks it too.
     ///
     /// # Errors

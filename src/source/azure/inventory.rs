@@ -1,6 +1,6 @@
 //! The inventory of a container or share, stored next to its content: one JSON object per line, in the order of
 //! the listing. It has the properties of each blob or file, and the next run uses it to find unchanged
-//! unchanged.
+//! entries.
 
 use std::{
     io::{self, Read, Write},

@@ -70,7 +70,7 @@ const REPOSITORY: &str = "the repository";
 const STATE_DIR: &str = "the state directory";
 
 /// The pattern in a part of a path, if it is one. A part with pattern characters that is not a valid pattern is a
-/// name like others.
+/// plain name.
 pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     let text = part.to_str().filter(|text| text.contains(['*', '?', '[', '{']))?;
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().ok()?;

@@ -150,7 +150,8 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
     }
 }
 
-/// Counts the entries that each rule excludes from the directory `path`, without reading or storing anything. Rules without a match are left out.
+/// Counts the entries that each rule excludes from the directory `path`, without reading or storing anything. Rules without
+/// a match are left out.
 pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
     let top = open(path)?;
     let protected = Protected::look(&source.places);

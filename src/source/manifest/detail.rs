@@ -82,7 +82,7 @@ impl Manifest {
         self.own.0.as_deref()
     }
 
-    /// Like [`Self::any_detail`], to be changed.
+    /// Like [`Self::any_detail`], mutable.
     pub(super) fn any_detail_mut(&mut self) -> Option<&mut dyn Detail> {
         // `as_deref_mut` would require a longer lifetime of the boxed value.
         match &mut self.own.0 {
@@ -97,7 +97,7 @@ impl Manifest {
         any.downcast_ref()
     }
 
-    /// Like [`Self::detail`], to be changed.
+    /// Like [`Self::detail`], mutable.
     pub(crate) fn detail_mut<T: Detail>(&mut self) -> Option<&mut T> {
         let any: &mut dyn Any = self.own.0.as_deref_mut()?;
         any.downcast_mut()

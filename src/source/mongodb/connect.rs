@@ -191,7 +191,7 @@ impl Deployment {
         Ok(documents)
     }
 
-    /// An error of the driver as one of ours: without any secret, with a hint where one is known.
+    /// Converts an error of the driver: without secrets, with a hint if one is known.
     pub fn explain(&self, error: &DriverError) -> Error {
         hints::explain(error, &self.secrets)
     }

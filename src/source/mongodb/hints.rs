@@ -86,7 +86,7 @@ const BY_TEXT: [(&[&str], &str); 10] = [
     ),
 ];
 
-/// An error of the driver as one of ours, without secrets.
+/// Converts an error of the driver, without secrets.
 pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
     // Uses the original text of the driver: a secret may be part of an ordinary word.
     let text = text(driver);
@@ -135,8 +135,8 @@ fn in_our_words(driver: &DriverError, text: &str) -> String {
     format!("{what}{}", cause.unwrap_or_default())
 }
 
-/// Whether the server reports a duplicate key in the index of `_id`: before version 4.4 the index is only in the message
-/// alone.
+/// Whether the server reports a duplicate key in the index of `_id`: before version 4.4 the index is named only in the
+/// message.
 pub(super) fn names_id_index(message: &str) -> bool {
     message.contains("index: _id_ ")
 }

@@ -52,7 +52,7 @@ impl Fault {
         }
     }
 
-    /// As an error of ours.
+    /// Converts it to an error of this program.
     pub(super) fn into_error(self, deployment: &Deployment) -> Error {
         match self {
             Self::Driver(error) => deployment.explain(&error),

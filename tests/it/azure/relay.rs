@@ -49,7 +49,7 @@ struct State {
     returned: AtomicU64,
 }
 
-/// Passes everything on, except for what it was told to break.
+/// Passes everything on, except for the requests to break.
 #[derive(Clone)]
 pub struct Relay {
     port: u16,

@@ -19,7 +19,7 @@ use super::shares::{ACCOUNT, FULL, ITEM, SHARE, Stored, bytes, nothing_is_left, 
 /// The metadata that marks our snapshots.
 const MARK: &str = "tikbackup";
 
-/// Adds a snapshot of the share that somebody took.
+/// Adds a share snapshot of another program.
 fn add_snapshot(azure: &FakeAzure, id: &str, metadata: &[(&str, &str)]) {
     azure.change_share(ACCOUNT, SHARE, |share| {
         let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

@@ -136,7 +136,7 @@ fn what_may_not_be_read_is_a_failure_that_names_the_remedy() {
     let config = storage(&azure, "");
     let refusal = |code: &str| format!("403 Forbidden\r\nx-ms-error-code: {code}");
 
-    // The firewall lets nobody look into the container.
+    // The firewall blocks access to the container.
     relay.answer("GET /acct/box?", 100, &refusal("AuthorizationFailure"));
     let text = backup(&config, 1)["items"].to_string();
     assert!(text.contains("firewall") || text.contains("network"), "{text}");

@@ -195,7 +195,7 @@ fn properties_and_kinds_come_back_and_nothing_is_overwritten_unasked() {
     assert_eq!(get_from(&other, "copy", &after["rich"]), b"rich");
     assert_eq!(get_from(&other, "copy", &after["own"]), b"of its own", "others stay");
 
-    // Wrong targets are told before anything is done.
+    // Invalid targets are reported before anything is written.
     let ran = Cmd::with(&config).args(["restore", "storage/acct/all", "--into", "other/share:x"]).run();
     assert!(ran.expect_code(2).stderr.contains("ACCOUNT/CONTAINER"));
     let ran = Cmd::with(&config).args(["restore", "storage/acct/all", "--into", "nobody/x"]).run();

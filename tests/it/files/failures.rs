@@ -96,7 +96,7 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Of one that only its owner may read: the program runs as somebody else.
+/// Of a file that only its owner may read: the program runs as another user.
 #[test]
 fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_item_fails() {
     let Some((uid, gid)) = testkit::tools::root_or_skip() else { return };

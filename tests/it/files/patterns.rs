@@ -45,7 +45,7 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
     let current = text(&apps.join("current/uploads")).to_owned();
     assert_eq!(found.excluded, [(current, format!("is the same directory as {one}"))]);
     backup(&world.config);
-    // What stood for the pattern is gone, and as there is no snapshot of it, nobody need accept that.
+    // The item of the pattern is gone; it has no snapshot, so its loss need not be accepted.
     let ledger = Cmd::with(&world.config).args(["--json", "status", "--all"]).run().ok().json();
     let pattern = item(&ledger, text(&apps.join("*/uploads")));
     assert_eq!((&pattern["state"], &pattern["problems"]), (&"vanished".into(), &serde_json::json!([])));

@@ -17,7 +17,7 @@ use crate::{
 
 /// The maximum number listed.
 const LISTED: usize = 1000;
-/// After so many refusals because of missing permission without a success, the restore ends.
+/// After this number of refusals because of missing permission, without a success, the restore ends.
 const FORBIDDEN: u64 = 32;
 /// The hint for this case.
 const MAY_NOT_WRITE: &str = "give the service principal the role \"Storage Blob Data Contributor\" (of a share \"Storage File Data \

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Error codes that do not concern the definition of an index: not authorized, refused by the provider, a duplicate
-/// occurs twice, the collection is gone.
+/// key, a missing collection.
 const NOT_ABOUT_DEFINITIONS: [i32; 4] = [13, 8000, 11000, 26];
 /// Another index has the same keys.
 const OPTIONS_CONFLICT: i32 = 85;
