@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The interval for checking for cancellation.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The maximum size of an answer in memory, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 /// How much of an error's body is read, in bytes.
@@ -185,10 +185,10 @@ impl Transport {
                 tokio::select! {
                     biased;
                     value = &mut future => return Ok(value),
-                    () = tokio::time::sleep(LOOK.min(left)) => {}
+                    () = tokio::time::sleep(POLL_INTERVAL.min(left)) => {}
                 }
                 cancel.check()?;
-                if left <= LOOK {
+                if left <= POLL_INTERVAL {
                     let what = format!("no answer within {} seconds", limit.as_secs_f32().ceil());
                     return Err(Failure::broken(action, what, true));
                 }

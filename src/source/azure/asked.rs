@@ -28,7 +28,7 @@ use crate::{
 /// The number of accounts that are queried in parallel. Some may not answer for a minute: the others should not wait for them.
 const PARALLEL: usize = 32;
 /// How often a waiting thread checks whether the run was cancelled.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// After a late answer, the run waits this long for further ones, to plan them together.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -119,7 +119,7 @@ impl Asked {
             if left.is_some_and(|left| left.is_zero()) {
                 break;
             }
-            let pause = left.map_or(LOOK, |left| left.min(LOOK));
+            let pause = left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL));
             self.answered.wait_for(&mut answers, pause);
         }
         cancel.check()?;

@@ -17,9 +17,9 @@ use crate::{
 /// After this number of refusals or timeouts without a success, the others are not tried.
 const IN_A_ROW: u64 = 32;
 /// The timeout for others, once one could not be read although the service answers.
-pub(super) const HASTY: Duration = Duration::from_secs(20);
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(20);
 /// An account that did not answer for minutes is checked before the full timeout is used again.
-const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+const RECENT_OUTAGE: Duration = Duration::from_secs(15 * 60);
 
 /// When a service of an account last timed out, shared by its items.
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub(super) struct Access<'a> {
 impl Access<'_> {
     /// Fails early if an earlier item has timed out, and the service still does not answer.
     pub(super) fn require(&self) -> Result<()> {
-        let recent = self.outage.since().is_some_and(|since| since.elapsed() < REMEMBERED);
+        let recent = self.outage.since().is_some_and(|since| since.elapsed() < RECENT_OUTAGE);
         if !recent || self.answers()? {
             return Ok(());
         }

@@ -57,7 +57,7 @@ pub const SHARE: &str = "share:";
 /// After this time a run starts with the accounts that have answered, and continues to wait for the others.
 const START_AFTER: Duration = Duration::from_secs(10);
 /// The interval for checking whether the run was stopped.
-const LOOK: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a run that was stopped tries to remove the share snapshots it took.
 const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -372,7 +372,7 @@ fn at_the_end<T: Send>(cancel: &Cancel, work: impl FnOnce(&Cancel) -> T) -> T {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !cancel.is_cancelled() {
-                if done.wait(LOOK) {
+                if done.wait(POLL_INTERVAL) {
                     return;
                 }
             }

@@ -26,7 +26,7 @@ const TRIES: u32 = 5;
 /// Reasons for a blob that could not be read in so many attempts.
 const CHANGED: &str = "it changed";
 const GONE: &str = "the container lists it, but it was not found (404)";
-const DOUBTED: &str = "its content differed and never matched the MD5 recorded by the service,";
+const MISMATCH: &str = "its content differed and never matched the MD5 recorded by the service,";
 /// The reason for a content that a snapshot refers to and the repository does not have.
 const LOST: &str = "the repository no longer has its stored content";
 /// The factor between the pauses before retries.
@@ -54,18 +54,18 @@ enum Tried {
     /// The service does not find it.
     Gone,
     /// All of it arrived, and its MD5 is not the one recorded by the service.
-    Doubted(Md5),
+    Mismatch(Md5),
 }
 
 impl Fetcher<'_, '_> {
     /// Downloads a blob; if it changes in the meantime, it is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
-        let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
+        let (mut changed, mut mismatch, mut last) = (false, None, CHANGED);
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
             }
-            let tried = self.attempt(&job.blob, &mut |service| self.try_once(service, &job, doubted))?;
+            let tried = self.attempt(&job.blob, &mut |service| self.try_once(service, &job, mismatch))?;
             last = match tried {
                 Ok(Tried::Stored { md5, differs }) => {
                     let outcome = Outcome::Stored { md5, unread: false, differs };
@@ -73,9 +73,9 @@ impl Fetcher<'_, '_> {
                 }
                 Ok(Tried::Archived) => return self.unreadable(job, Outcome::Archived, changed),
                 Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
-                Ok(Tried::Doubted(md5)) => {
-                    doubted = Some(md5);
-                    last = DOUBTED;
+                Ok(Tried::Mismatch(md5)) => {
+                    mismatch = Some(md5);
+                    last = MISMATCH;
                     continue;
                 }
                 Ok(Tried::Gone) => GONE,
@@ -86,7 +86,7 @@ impl Fetcher<'_, '_> {
                 Ok(service.find(container, &job.blob.name, cancel).map(|b| b.filter(|b| !b.directory)))
             })?;
             match found {
-                Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
+                Ok(Some(blob)) => (job.blob, changed, mismatch) = (blob, true, None),
                 Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
                 Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
             }
@@ -137,7 +137,7 @@ impl Fetcher<'_, '_> {
         &self,
         service: &BlobService,
         job: &Job,
-        doubted: Option<Md5>,
+        mismatch: Option<Md5>,
     ) -> Result<std::result::Result<Tried, Failure>> {
         let Job { blob, path, .. } = job;
         let Container { sink, cancel, name: container, .. } = *self.container;
@@ -154,7 +154,7 @@ impl Fetcher<'_, '_> {
             // For an append blob that has grown, the MD5 of the service covers more content.
             listed_md5(blob).is_some_and(|listed| listed != md5) && body.is_listed_state()
         };
-        let check = |body: &Body, md5| match differs(body, md5) && doubted != Some(md5) {
+        let check = |body: &Body, md5| match differs(body, md5) && mismatch != Some(md5) {
             true => Err(io::Error::other("the content does not match the MD5 recorded by the service")),
             false => Ok(()),
         };
@@ -169,8 +169,8 @@ impl Fetcher<'_, '_> {
                 Err(Error::failed(format!("{} bytes arrived of {}", stored.bytes, blob.bytes)))
             }
             // All of it arrived, but the content is not the expected one: read it once more.
-            (Err(_), Some(md5)) if doubted != Some(md5) && witness.failure().is_none() => {
-                Ok(Ok(Tried::Doubted(md5)))
+            (Err(_), Some(md5)) if mismatch != Some(md5) && witness.failure().is_none() => {
+                Ok(Ok(Tried::Mismatch(md5)))
             }
             (Err(_), _) if witness.is_changed() => Ok(Ok(Tried::Changed)),
             (Err(_), _) if witness.is_gone() => Ok(Ok(Tried::Gone)),

@@ -14,7 +14,7 @@ pub(super) use self::tally::row;
 use self::{fetch::Fetcher, tally::Tally};
 use super::{
     detail::Detail,
-    health::{Access, HASTY, Health},
+    health::{Access, Health, SHORT_TIMEOUT},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -225,7 +225,7 @@ impl Container<'_> {
         };
         let mut paths = Paths::new(TOP, self.ordered);
         let earlier = EarlierBlobs::default();
-        let hasty = self.service.for_at_most(HASTY);
+        let hasty = self.service.for_at_most(SHORT_TIMEOUT);
         let fetcher =
             Fetcher { container: self, known, earlier: &earlier, health, hasty: &hasty, stop: &stop };
         let steps = Steps {

@@ -13,7 +13,7 @@ use self::{fetch::Fetcher, tally::Tally};
 use super::{
     container::Dumped,
     detail::Detail,
-    health::{Access, HASTY, Health},
+    health::{Access, Health, SHORT_TIMEOUT},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -198,7 +198,7 @@ impl Share<'_> {
             None => Ok(None),
         };
         let mut paths = Paths::new(TOP, true);
-        let hasty = self.service.for_at_most(HASTY);
+        let hasty = self.service.for_at_most(SHORT_TIMEOUT);
         let fetcher = Fetcher { share: self, health, hasty: &hasty, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
