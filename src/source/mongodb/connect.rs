@@ -117,11 +117,6 @@ impl Deployment {
         })
     }
 
-    /// The hosts, for messages.
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
     /// The runtime handle for tasks that use the client.
     pub fn handle(&self) -> &Handle {
         &self.handle
