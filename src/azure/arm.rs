@@ -1,4 +1,4 @@
-//! Azure Resource Manager: which subscriptions, storage accounts and database servers there are, and accounts' keys.
+//! Azure Resource Manager: lists of subscriptions, storage accounts and database servers, and the keys of accounts.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -73,7 +73,7 @@ pub struct FlexibleServer {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// The name by which it is reached.
+    /// Its host name.
     pub host: String,
     /// The server's version, such as `16` or `8.0.21`.
     pub version: String,
@@ -140,7 +140,7 @@ impl Azure {
         let server = |json: Resource<ServerJson>| {
             let host = json.properties.fully_qualified_domain_name.ok_or_else(|| {
                 Error::failed(format!("Azure names no host for the server {:?}", json.name))
-                    .hint("it may still be in the making: try again later")
+                    .hint("it may still be under creation: try again later")
             })?;
             let (version, state) = (json.properties.version, json.properties.state);
             Ok(FlexibleServer { id: json.id, name: json.name, host, version, state })
@@ -148,11 +148,11 @@ impl Azure {
         found.into_iter().map(server).collect()
     }
 
-    /// What opens an account: its keys, which are asked for again when one is refused; the service principal's tokens if the account forbids keys or hands
-    /// them out to others only, and then [`Credential::note`] says why.
+    /// The credential for an account: its keys, which are requested again when one is refused; or the service principal's
+    /// tokens if the account forbids keys or their listing is not allowed; then [`Credential::note`] has the reason.
     ///
     /// # Errors
-    /// Azure does not answer, or refuses for a reason that tokens do not mend.
+    /// Azure does not answer, or refuses for a reason that tokens cannot solve.
     pub fn credential(&self, account: &Account, cancel: &Cancel) -> Result<Credential> {
         let bearer =
             |why: String| Ok(Credential::Bearer { tokens: Arc::clone(&self.storage), note: Some(why) });
@@ -221,7 +221,7 @@ impl Azure {
             let Some(link) = page.next_link.filter(|link| !link.is_empty()) else { return Ok(found) };
             request = Request::following(&self.management, &link)?;
             if !seen.insert(link) {
-                return Err(Failure::unexpected(&request.describe(), "its pages go in a circle"));
+                return Err(Failure::unexpected(&request.describe(), "its pages repeat"));
             }
             if empty >= MOST_EMPTY {
                 return Err(Failure::unexpected(&request.describe(), without_entries()));

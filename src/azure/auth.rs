@@ -1,4 +1,4 @@
-//! Who asks: an account's key (SharedKey), a token of Entra ID, or a shared access signature.
+//! Authorization: an account's key (SharedKey), a token of Entra ID, or a shared access signature.
 //!
 //! SharedKey is Microsoft's "Authorize with Shared Key", the form for Blob and File service since 2009-09-19.
 
@@ -23,21 +23,21 @@ use crate::{settings::Secret, stream::cancel::Cancel};
 /// The order in which the services sort header names: not that of bytes, `_` comes before digits.
 const SORTED: &str = "-!#$%&*.^_|~+`0123456789abcdefghijklmnopqrstuvwxyz";
 
-/// What opens a storage account. `Debug` shows no secret.
+/// The credential for a storage account. `Debug` shows no secret.
 #[derive(Clone)]
 pub enum Credential {
-    /// The account's keys, of which one signs.
+    /// The account's keys, one of which signs.
     Key {
-        /// The one that signs, and where others come from when it is refused.
+        /// The current key, and the source of others if it is refused.
         keys: Arc<Keys>,
-        /// What to go on with if the account forbids keys.
+        /// The fallback if the account forbids keys.
         otherwise: Option<Arc<Tokens>>,
     },
     /// Tokens of the service principal.
     Bearer {
-        /// Where they come from.
+        /// Their source.
         tokens: Arc<Tokens>,
-        /// Why not a key, if a key was wanted.
+        /// Why no key is used, if a key was preferred.
         note: Option<String>,
     },
     /// A shared access signature.
@@ -48,7 +48,7 @@ pub enum Credential {
 }
 
 impl Credential {
-    /// A key of the account, in base64 as Azure shows it. When it is refused there is no other.
+    /// A key of the account, in base64 as Azure shows it. There is no fallback if it is refused.
     pub fn from_key(key: Secret) -> Self {
         Self::Key { keys: Arc::new(Keys::given(key)), otherwise: None }
     }
@@ -62,7 +62,7 @@ impl Credential {
         Self::Sas { token: Arc::new(token) }
     }
 
-    /// Why tokens are used although a key was wanted.
+    /// Why tokens are used although a key was preferred.
     pub fn note(&self) -> Option<&str> {
         match self {
             Self::Bearer { note, .. } => note.as_deref(),
@@ -81,23 +81,23 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Authorizes the requests of one service. Clones share what they learn, such as that keys are forbidden.
+/// Authorizes the requests of one service. Clones share their state, such as that keys are forbidden.
 #[derive(Clone)]
 pub struct Access(Arc<Inner>);
 
 struct Inner {
-    /// The storage account, whose name is signed; none for Resource Manager.
+    /// The storage account, whose name is part of the signature; none for Resource Manager.
     account: Option<String>,
     credential: RwLock<Credential>,
 }
 
 impl Access {
-    /// Of the service principal, for Resource Manager.
+    /// Access of the service principal, for Resource Manager.
     pub fn management(tokens: Arc<Tokens>) -> Self {
         Self::of(None, Credential::Bearer { tokens, note: None })
     }
 
-    /// With this credential, for a service of the storage account.
+    /// Access with this credential, for a service of the storage account.
     pub fn storage(account: &str, credential: Credential) -> Self {
         Self::of(Some(account.to_owned()), credential)
     }
@@ -153,7 +153,7 @@ impl Authorize for Access {
         Ok(Signed { url, headers: map, key: used })
     }
 
-    /// Whether another try with what has now been learned makes sense: the account forbids keys and there are
+    /// Whether a retry makes sense after this refusal: the account forbids keys and there are
     /// tokens, a token was refused and a fresh one may not be, or the key that signed (`used`) was refused and there
     /// is another one.
     fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool {
@@ -164,7 +164,7 @@ impl Authorize for Access {
         if let Some(used) = used.filter(|_| key_refused) {
             return match self.credential() {
                 Credential::Key { keys, .. } => keys.replace(used, cancel),
-                // Another thread has learned meanwhile that keys are forbidden.
+                // Another thread has found in the meantime that keys are forbidden.
                 Credential::Bearer { .. } => true,
                 Credential::Sas { .. } => false,
             };
@@ -178,7 +178,7 @@ impl Authorize for Access {
                 *credential = Credential::Bearer { tokens: Arc::clone(tokens), note };
                 true
             }
-            // Another thread of this service was faster.
+            // Another thread of this service has already switched.
             Credential::Bearer { .. } if failure.is("KeyBasedAuthenticationNotPermitted") => true,
             Credential::Bearer { tokens, .. } if failure.status() == Some(401) => {
                 tokens.forget();
@@ -195,7 +195,7 @@ impl fmt::Debug for Access {
     }
 }
 
-/// A moment as HTTP writes it, for example `Mon, 27 Jul 2009 12:28:53 GMT`.
+/// A time in the format of HTTP, for example `Mon, 27 Jul 2009 12:28:53 GMT`.
 pub fn http_date(moment: Timestamp) -> String {
     moment.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

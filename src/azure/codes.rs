@@ -1,11 +1,11 @@
-//! What the storage services' error codes mean: in one sentence, what to do about it, and what they are about.
+//! Error codes of the storage services: a description, a hint, and their scope.
 //!
 //! <https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes>,
 //! <https://learn.microsoft.com/rest/api/storageservices/file-service-error-codes>
 
 use super::service::Service;
 
-/// What a code says of the thing that was asked for, and what an operator can do about it.
+/// The meaning of a code for the requested object, and a hint.
 pub(super) struct Meaning {
     /// A sentence without a full stop. It speaks of one blob or file as "it".
     pub sentence: &'static str,
@@ -21,7 +21,7 @@ const LEASED: &str =
     "break the lease (az storage blob lease break) or wait until its holder releases it, then try again";
 const IMMUTABLE: &str = "restore to another container, or wait until the policy ends";
 
-/// The meaning of a code of the Blob or File service, where its own message does not say it in plain words.
+/// The meaning of a code of the Blob or File service whose own message is unclear.
 pub(super) fn of(code: &str) -> Option<Meaning> {
     of_blobs(code).or_else(|| of_containers(code)).or_else(|| of_files(code))
 }
@@ -35,11 +35,11 @@ fn of_blobs(code: &str) -> Option<Meaning> {
         ),
         "BlobNotFound" => meaning(
             "there is no blob of this name",
-            "it was deleted; if lists go on naming it, delete it or write it again, or ask Azure's support",
+            "it was deleted; if it is still listed, delete it or write it again, or contact Azure support",
         ),
         "BlobArchived" => meaning(
             "it is in the archive tier",
-            "change its tier to Hot, Cool or Cold to have it read; that takes up to 15 hours",
+            "change its tier to Hot, Cool or Cold to make it readable; that takes up to 15 hours",
         ),
         "BlobBeingRehydrated" => meaning(
             "it is being rehydrated from the archive tier",
@@ -82,7 +82,7 @@ fn of_containers(code: &str) -> Option<Meaning> {
     match code {
         "ContainerNotFound" => meaning(
             "the container does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
+            "check the name with `tik-backup discover`: it may have been deleted or renamed",
         ),
         "ContainerBeingDeleted" => meaning(
             "the container is being deleted",
@@ -105,13 +105,13 @@ fn of_files(code: &str) -> Option<Meaning> {
     match code {
         "ResourceNotFound" => meaning(
             "it does not exist",
-            "it was deleted, or its name is wrong; if lists go on naming it, write it again",
+            "it was deleted, or its name is wrong; if it is still listed, write it again",
         ),
         "ParentNotFound" => {
             meaning("the directory that it lies in does not exist", "create the directory first")
         }
         "SharingViolation" => meaning(
-            "another client has opened it and shares it with no one",
+            "another client has opened it exclusively",
             "close it there; the Azure portal lists open handles and closes them",
         ),
         "FileLockConflict" => meaning(
@@ -133,11 +133,11 @@ fn of_files(code: &str) -> Option<Meaning> {
         "InvalidResourceName" => meaning("the service does not accept its name", "rename it"),
         "ShareNotFound" => meaning(
             "the share or the share snapshot does not exist",
-            "`tik-backup discover` shows what is there now: it may have been deleted meanwhile, or be called otherwise",
+            "check the name with `tik-backup discover`: it may have been deleted or renamed",
         ),
         "ShareSnapshotNotFound" => meaning(
-            "the share snapshot does not exist any more",
-            "something else removed it while it was read: try again",
+            "the share snapshot no longer exists",
+            "another program removed it while it was read: try again",
         ),
         "ShareBeingDeleted" => {
             meaning("a share of this name is being deleted", "try again in some minutes, or use another name")
@@ -174,7 +174,7 @@ pub(super) fn is_of_service(code: &str) -> bool {
     )
 }
 
-/// What an operator can do about a refusal.
+/// The hint for a refusal.
 pub(super) fn advice(status: u16, code: &str, service: Option<Service>) -> Option<String> {
     let of_storage = matches!(service, Some(Service::Blob | Service::File));
     let role = match service {

@@ -1,14 +1,14 @@
-//! What went wrong with a request: status, Azure's own code and message, and what an operator can do about it.
+//! Failures of requests: status, Azure's own code and message, and a hint.
 
 use std::{fmt, io, time::Duration};
 
 use super::{codes, service::Service};
 use crate::error::Error;
 
-/// What to do about an answer that is none of Azure's.
-pub(super) const NOT_AZURE: &str = "does a proxy, a firewall or a login page of the network answer instead of Azure? let the requests pass through it";
+/// The hint for an answer that is not from Azure.
+pub(super) const NOT_AZURE: &str = "a proxy, a firewall or a login page may have answered instead of Azure: let requests to Azure pass through it";
 
-/// A request that failed. [`Failure::code`] and [`Failure::status`] tell callers why; operators get an [`Error`].
+/// A request that failed. [`Failure::code`] and [`Failure::status`] are for callers; operators get an [`Error`].
 #[derive(Debug, Clone)]
 pub struct Failure(Box<Details>);
 
@@ -18,12 +18,12 @@ struct Details {
     service: Option<Service>,
     cause: Cause,
     hint: Option<String>,
-    /// What was being done, if a caller said so.
+    /// The operation, if set by a caller.
     about: Option<String>,
     tries: u32,
-    /// The time that the tries took.
+    /// The total time of the attempts.
     elapsed: Duration,
-    /// Whether all that can be done about it has been done.
+    /// Whether the retries are exhausted.
     settled: bool,
 }
 
@@ -31,20 +31,20 @@ struct Details {
 enum Cause {
     /// The service answered with an error.
     Refused { status: u16, code: Option<String>, message: String, wait: Option<Duration> },
-    /// No answer, or one that broke off.
+    /// No answer, or an interrupted one.
     Broken { what: String, again: bool },
-    /// Nothing that another try could change; the error says it whole.
+    /// A permanent error with a complete message.
     Ours(Error),
-    /// As `Ours`, and about one blob or file alone: its name, or an answer that does not fit it.
+    /// Like `Ours`, for a single blob or file: its name, or an unexpected answer.
     Object(Error),
-    /// The blob or file is another one than was asked for, although the service did not refuse it.
+    /// The blob or file is not the requested one, although the service did not refuse.
     Changed(String),
 }
 
-/// What a failure is about, and so what else will fail.
+/// The scope of a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The service was busy or could not be reached until all tries were over: later it may work.
+    /// The service was busy or unreachable in all attempts: it may work later.
     Passing,
     /// The account, the credential, the container or share as a whole, or this machine: everything else fails too.
     Service,
@@ -58,12 +58,12 @@ impl Failure {
         Self(Box::new(Details { action, service, cause, hint, about, tries: 1, elapsed, settled: false }))
     }
 
-    /// Something that has nothing to do with the service.
+    /// An error that does not concern the service.
     pub fn local(what: impl Into<String>) -> Self {
         Error::failed(what).into()
     }
 
-    /// Something about one blob or file alone, which a caller names by [`Failure::about`].
+    /// An error of a single blob or file, which the caller names with [`Failure::about`].
     pub(super) fn of_file(what: impl Into<String>) -> Self {
         Self::local(what).of_object()
     }
@@ -73,12 +73,12 @@ impl Failure {
         Error::failed(format!("{action}: the answer is not what Azure documents: {what}")).into()
     }
 
-    /// The blob or file is not the one that was asked for.
+    /// The blob or file is not the requested one.
     pub(super) fn changed(action: &str, what: impl Into<String>) -> Self {
         Self::new(action.to_owned(), None, Cause::Changed(what.into()))
     }
 
-    /// Says that an error of ours is about one blob or file alone.
+    /// Limits the scope of an error to a single blob or file.
     #[must_use]
     pub(super) fn of_object(mut self) -> Self {
         if let Cause::Ours(error) = &self.0.cause {
@@ -87,13 +87,13 @@ impl Failure {
         self
     }
 
-    /// No answer, or half of one; `again` if another try may help.
+    /// No answer, or an incomplete one; `again` if a retry may help.
     pub(super) fn broken(action: &str, what: impl Into<String>, again: bool) -> Self {
         let cause = Cause::Broken { what: what.into(), again };
         Self::new(action.to_owned(), None, cause)
     }
 
-    /// The service answered with an error status, and in its body with this message.
+    /// The service answered with an error status and this message in the body.
     pub(super) fn refused(
         action: String,
         service: Service,
@@ -105,7 +105,7 @@ impl Failure {
         Self::new(action, Some(service), Cause::Refused { status, code, message, wait })
     }
 
-    /// One that travelled inside an error of input and output.
+    /// Extracts a failure from an I/O error.
     pub fn from_io(action: &str, error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(failure) => failure,
@@ -152,14 +152,14 @@ impl Failure {
         self.status() == Some(412) || matches!(self.0.cause, Cause::Changed(_))
     }
 
-    /// Whether the blob or file is no more. That its container or share is no more is something else.
+    /// Whether the blob or file no longer exists. Does not include a missing container or share.
     pub fn is_gone(&self) -> bool {
         self.status() == Some(404) && self.scope() == Scope::Object
     }
 
-    /// Whether the credential may not do this, and so perhaps nothing of the kind.
+    /// Whether permission is denied, which probably applies to other objects too.
     pub(crate) fn is_forbidden(&self) -> bool {
-        // One that may only write new blobs may still write those.
+        // A credential that may only write new blobs may still write those.
         self.status() == Some(403) && !self.is("UnauthorizedBlobOverwrite")
     }
 
@@ -171,7 +171,7 @@ impl Failure {
             }
             // Without a token or an account's keys nothing can be read.
             Cause::Refused { .. } if !self.is_of_storage() => Scope::Service,
-            // Redirections and 407 come from what stands between this machine and Azure.
+            // Redirections and 407 come from a proxy between this machine and Azure.
             Cause::Refused { status: ..=399 | 401 | 407, .. } => Scope::Service,
             Cause::Refused { code: Some(code), .. } if codes::is_of_service(code) => Scope::Service,
             Cause::Refused { .. } | Cause::Object(_) | Cause::Changed(_) => Scope::Object,
@@ -192,14 +192,14 @@ impl Failure {
         text.trim_end_matches('.').to_owned()
     }
 
-    /// Says what was being done, for example `cannot read the file "a"`; it comes first in the message.
+    /// Sets the operation, for example `cannot read the file "a"`; it comes first in the message.
     #[must_use]
     pub fn about(mut self, what: impl Into<String>) -> Self {
         self.0.about.get_or_insert_with(|| what.into());
         self
     }
 
-    /// How long the service asks to wait.
+    /// The pause requested by the service.
     pub(super) fn wait(&self) -> Option<Duration> {
         match &self.0.cause {
             Cause::Refused { wait, .. } => *wait,
@@ -207,18 +207,18 @@ impl Failure {
         }
     }
 
-    /// Says that all tries have been made: a caller that sends its own requests must not begin again.
+    /// Marks the retries as exhausted: a caller that sends its own requests must not retry.
     pub(super) fn settle(mut self) -> Self {
         self.0.settled = true;
         self
     }
 
-    /// Whether all tries have been made.
+    /// Whether the retries are exhausted.
     pub(super) fn is_settled(&self) -> bool {
         self.0.settled
     }
 
-    /// How often the request was sent; above 1, an earlier try may have been carried out.
+    /// How often the request was sent; above 1, an earlier attempt may have succeeded.
     pub(super) fn tries(&self) -> u32 {
         self.0.tries
     }
@@ -228,7 +228,7 @@ impl Failure {
         self
     }
 
-    /// Replaces a secret that the service may have repeated.
+    /// Redacts a secret that the service may have repeated.
     pub(super) fn redact(mut self, secret: &str) -> Self {
         if !secret.is_empty() {
             match &mut self.0.cause {
@@ -240,14 +240,14 @@ impl Failure {
         self
     }
 
-    /// Says what to do next, instead of what the code suggests. The first hint given stays.
+    /// Sets a hint instead of the one for the code. The first hint is kept.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint.get_or_insert_with(|| hint.into());
         self
     }
 
-    /// What an operator can do about it.
+    /// The hint for the operator.
     fn advice(&self) -> Option<String> {
         match &self.0.cause {
             Cause::Refused { status, code, .. } => {
@@ -258,7 +258,7 @@ impl Failure {
         }
     }
 
-    /// What the code of a storage service means, if that is known.
+    /// The meaning of a code of a storage service, if known.
     fn meaning(&self) -> Option<codes::Meaning> {
         self.code().filter(|_| self.is_of_storage()).and_then(codes::of)
     }
@@ -267,7 +267,7 @@ impl Failure {
         matches!(self.0.service, Some(Service::Blob | Service::File))
     }
 
-    /// How long and how often it was tried, and what the service asked for.
+    /// The time and number of attempts, and the requested pause.
     fn tried(&self) -> String {
         let mut parts = Vec::new();
         if self.0.tries > 1 {

@@ -85,7 +85,7 @@ fn known_codes_are_told_in_one_sentence_with_what_to_do() {
     assert!(forbidden.reason().starts_with("the credential does not permit this"), "{forbidden}");
     assert!(Error::from(forbidden).hint_text().unwrap().contains("Storage Blob Data Reader"));
     let gone = Error::from(of(404, "ContainerNotFound"));
-    assert!(gone.hint_text().unwrap().contains("may have been deleted meanwhile"), "{gone}");
+    assert!(gone.hint_text().unwrap().contains("may have been deleted or renamed"), "{gone}");
     let management = refused(Service::Management, Some("ResourceNotFound"), b"");
     assert_eq!(management.scope(), Scope::Service);
     assert!(management.to_string().ends_with("refused with status 403 ResourceNotFound"), "{management}");

@@ -1,6 +1,6 @@
-//! The one way in which requests are sent: authorized anew for each try, and tried again while that can help.
+//! Sending requests: each attempt is authorized again, with retries.
 //!
-//! What authorizes them lies above this: see [`Authorize`].
+//! Authorization is implemented by callers: see [`Authorize`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,18 +18,18 @@ use super::{
 };
 use crate::{error::Result, settings::Secret, stream::cancel::Cancel};
 
-/// How many keys one request tries that another one replaced: two are valid at a time, and both may be rotated.
+/// The maximum number of replaced keys that one request tries: two are valid at a time, and both may be rotated.
 const MOST_KEYS: u32 = 4;
-/// How many tokens one request tries that another one replaced.
+/// The maximum number of replaced tokens that one request tries.
 const MOST_TOKENS: u32 = 2;
 
-/// What a request is sent with.
+/// The authorized form of a request.
 pub struct Signed {
-    /// The address, with a signature if that is what authorizes it.
+    /// The address, with the signature of a shared access signature.
     pub url: Url,
     /// The headers.
     pub headers: HeaderMap,
-    /// The key that signed, if a key did.
+    /// The key that signed, if any.
     pub key: Option<Arc<Secret>>,
 }
 
@@ -38,14 +38,14 @@ pub trait Authorize {
     /// The address and the headers to send, signed for now. `http` is for asking for a token.
     ///
     /// # Errors
-    /// No token is to be had, the key is not base64, or a header cannot be sent.
+    /// No token is available, the key is not base64, or a header cannot be sent.
     fn authorize(&self, http: &Http, request: &Request, cancel: &Cancel) -> Result<Signed, Failure>;
 
-    /// Whether another try with what has now been learned makes sense; `used` is the key that signed.
+    /// Whether a retry makes sense after this refusal; `used` is the key that signed.
     fn learn(&self, failure: &Failure, used: Option<&Secret>, cancel: &Cancel) -> bool;
 }
 
-/// Requests of nobody: that for a token, and those that ask whether there is an answer at all.
+/// Anonymous access, for token requests and for checks whether a service answers.
 #[derive(Debug, Clone, Copy)]
 pub struct Anonymous;
 
@@ -87,7 +87,7 @@ impl Http {
         Transport::new(policy).map(Self)
     }
 
-    /// How long it waits and tries.
+    /// Its timeouts and retries.
     pub fn policy(&self) -> &Policy {
         self.0.policy()
     }
@@ -106,7 +106,7 @@ impl Http {
         self.0.sleep(time, cancel)
     }
 
-    /// Sends a request, and again while that can help. The answer has a status of success, its body is not read.
+    /// Sends a request, with retries. The answer has a success status; its body is not read.
     ///
     /// # Errors
     /// The service refuses, does not answer, or the run is cancelled.
@@ -119,11 +119,11 @@ impl Http {
         self.exchange(access, request, cancel, &mut Ok)
     }
 
-    /// As [`Http::send`], and `read` takes what it needs from the answer: if the connection breaks meanwhile, all
+    /// Like [`Http::send`], and `read` takes what it needs from the answer: if the connection breaks meanwhile, all
     /// is done again.
     ///
     /// # Errors
-    /// As [`Http::send`], and those of `read`.
+    /// Like [`Http::send`], and those of `read`.
     pub fn exchange<T>(
         &self,
         access: &dyn Authorize,
@@ -147,7 +147,7 @@ impl Http {
                 Ok(value) => return Ok(value),
                 Err(failure) => failure,
             };
-            // Counted apart: after keys that were replaced, or are forbidden now, a token may still be too old.
+            // Counted separately: after replaced or forbidden keys, a token may still be too old.
             let (learned, most) =
                 if key.is_some() { (&mut keys, MOST_KEYS) } else { (&mut tokens, MOST_TOKENS) };
             if *learned < most && access.learn(&failure, key.as_deref(), cancel) {
@@ -163,7 +163,7 @@ impl Http {
                     );
                     self.0.sleep(pause, cancel)?;
                 }
-                // That of a token, which has had its own time.
+                // The failure of a token request, which has its own retries.
                 None if failure.is_settled() => return Err(failure),
                 None => return Err(failure.after(course.tries(), course.elapsed()).settle()),
             }

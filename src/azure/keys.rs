@@ -1,5 +1,5 @@
 //! The keys of a storage account. Two are valid at any time, so that they can be rotated; when the one that signs is
-//! refused, Azure is asked which there are now.
+//! refused, the current keys are requested from Azure.
 
 use std::{
     fmt,
@@ -12,16 +12,16 @@ use parking_lot::{Mutex, MutexGuard};
 use super::failure::Failure;
 use crate::{settings::Secret, stream::cancel::Cancel};
 
-/// Azure is asked for keys no more often than this: refusals that have another cause must not flood it.
+/// The minimum interval between requests for keys: refusals with another cause must not cause many requests.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// How often keys that were all refused are tried once more, and after which pause.
+/// The number of retries when all keys were refused, and the pause before them.
 const CHANCES: u32 = 2;
 const SETTLING: Duration = Duration::from_secs(5);
 
 /// The keys of one storage account, shared by all that sign with them. `Debug` shows none.
 pub struct Keys {
-    /// Where others come from when one is refused; none if the one was given.
+    /// The source of other keys if one is refused; none if the key was configured.
     source: Option<AskKeys>,
     state: Mutex<State>,
 }
@@ -29,9 +29,9 @@ pub struct Keys {
 struct State {
     /// The key that signs.
     current: Arc<Secret>,
-    /// Those that Azure named when it was asked last.
+    /// The keys of the last request to Azure.
     known: Vec<Arc<Secret>>,
-    /// Those that a service refused.
+    /// The refused keys.
     refused: Vec<Arc<Secret>>,
     asked: Option<Instant>,
     /// How often those that were refused are tried once more: a new key may take a moment until all servers know it.
@@ -42,7 +42,7 @@ struct State {
 pub(super) type AskKeys = Box<dyn Fn(&Cancel) -> Result<Vec<Secret>, Failure> + Send + Sync>;
 
 impl Keys {
-    /// A single key that was given: there is no other to go on with.
+    /// A single configured key, without a fallback.
     pub(super) fn given(key: Secret) -> Self {
         Self { source: None, state: Mutex::new(State::of(Arc::new(key), Vec::new())) }
     }
@@ -74,7 +74,7 @@ impl Keys {
             && state.asked.is_none_or(|asked| asked.elapsed() >= ASK_AGAIN)
         {
             state.asked = Some(Instant::now());
-            // If this fails, the refusal itself is what an operator has to know.
+            // If this fails, the refusal itself is reported.
             if let Ok(keys) = ask(cancel) {
                 state.known = keys.into_iter().map(Arc::new).collect();
                 state.chances = CHANCES;

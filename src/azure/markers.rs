@@ -6,10 +6,10 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::failure::Failure;
 
-/// So many pages in a row without an entry are no list that ends. Azure sends some where it skips what was deleted.
+/// The maximum number of consecutive pages without entries. Azure sends some where it skips deleted entries.
 pub(super) const MOST_EMPTY: u32 = 10_000;
 
-/// The way through the pages of one list. A page without entries is no end: only one without a marker is.
+/// The position in the pages of one list. A page without entries is not the end: only one without a marker is.
 #[derive(Default)]
 pub(super) struct Markers {
     /// The marker of the next page; empty for the first one.
@@ -26,10 +26,10 @@ impl Markers {
         (!self.over).then_some(self.next.as_str())
     }
 
-    /// Takes over the marker that came with a page of so many entries.
+    /// Stores the marker of a page with this number of entries.
     ///
     /// # Errors
-    /// It came before, or there were too many pages without entries: the list would never end.
+    /// The marker repeats, or there were too many pages without entries: the list would not end.
     pub(super) fn turn(&mut self, list: &str, entries: usize, next: Option<String>) -> Result<(), Failure> {
         self.empty = if entries == 0 { self.empty + 1 } else { 0 };
         if next.is_some() && self.empty >= MOST_EMPTY {
@@ -38,13 +38,13 @@ impl Markers {
         match next {
             None => self.over = true,
             Some(next) if self.seen.insert(xxh3_128(next.as_bytes())) => self.next = next,
-            Some(_) => return Err(Failure::unexpected(list, "its pages go in a circle")),
+            Some(_) => return Err(Failure::unexpected(list, "its pages repeat")),
         }
         Ok(())
     }
 }
 
-/// What is said of a list with too many pages without entries.
+/// The error for a list with too many pages without entries.
 pub(super) fn without_entries() -> String {
     format!("{MOST_EMPTY} pages in a row have no entries, and there are ever more of them")
 }

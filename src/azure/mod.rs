@@ -1,5 +1,5 @@
 //! A small client of Azure's blob service, file service and Resource Manager, for reading what is backed up and for
-//! putting it back. It deletes nothing but the share snapshots it made.
+//! restoring it. It deletes only the share snapshots that it created.
 //!
 //! Each of these uses only those before it: `service` and `codes` (what errors mean), `failure`, `request`, `xml` and `refusal`
 //! (the body of an error), `retry`, `transport` (one try), `http` (all tries, authorized by whatever it is given), `token`,
@@ -58,9 +58,9 @@ pub struct Settings {
     pub authority: String,
     /// Resource Manager, by default `https://management.azure.com`.
     pub management: String,
-    /// What a token for Resource Manager is asked for.
+    /// The scope of tokens for Resource Manager.
     pub management_scope: String,
-    /// What a token for storage accounts is asked for.
+    /// The scope of tokens for storage accounts.
     pub storage_scope: String,
 }
 
@@ -99,13 +99,13 @@ impl Azure {
         Self::with_policy(settings, Policy::default())
     }
 
-    /// As [`Azure::new`], with other times.
+    /// Like [`Azure::new`], with other times.
     ///
     /// # Errors
-    /// As [`Azure::new`].
+    /// Like [`Azure::new`].
     pub fn with_policy(settings: Settings, policy: Policy) -> Result<Self> {
         for (what, value) in [("tenant id", &settings.tenant), ("client id", &settings.client_id)] {
-            // It becomes part of an address or a form; what is not plain would only be refused later.
+            // It becomes part of an address or a form; other characters would be refused later.
             let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
             if !plain || value.trim_matches('.').is_empty() {
                 return Err(Error::usage(format!("the {what} is no id")).hint(format!(

@@ -1,4 +1,4 @@
-//! What the body of a refusal says: code and message, which each of Azure's services writes in its own form.
+//! The body of a refusal: code and message, in the format of each service of Azure.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{failure::Failure, request::Request};
 /// The longest message of a server that is repeated, in characters.
 const MAX_MESSAGE: usize = 400;
 
-/// The failure of `request`, which was answered with an error status. A code in the header goes before that of the body.
+/// The failure of `request`, which was answered with an error status. A code in the header takes precedence over that of the body.
 pub(crate) fn failure(
     request: &Request,
     status: u16,

@@ -1,4 +1,4 @@
-//! Where a request goes and what it carries: addresses of services, encoded names, headers and a body.
+//! Requests: addresses of services, encoded names, headers and a body.
 
 use std::{fmt, net::IpAddr};
 
@@ -25,8 +25,8 @@ impl Endpoint {
     /// Reads an address such as `https://shop.blob.core.windows.net/`.
     ///
     /// # Errors
-    /// Exit code 2: it is no such address, or would send secrets over a network in the clear (`http` is for this
-    /// machine alone).
+    /// Exit code 2: it is not a valid address, or would send secrets over a network unencrypted (`http` is for this
+    /// machine only).
     pub fn parse(service: Service, text: &str) -> Result<Self> {
         let refuse = |what: &str| Error::usage(format!("{text:?} is not an address of Azure: {what}"));
         let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
@@ -55,7 +55,7 @@ impl Endpoint {
     }
 }
 
-/// A request that can be sent more than once: it is signed anew each time. `Debug` shows method and address.
+/// A request that can be sent more than once: it is signed again each time. `Debug` shows method and address.
 #[derive(Clone)]
 pub struct Request {
     pub(super) method: Method,
@@ -67,11 +67,11 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request for what the names lead to, one name for each level, not yet encoded. The file service wants a
+    /// A request for the object with these names, one name for each level, not yet encoded. The file service wants a
     /// name for each directory; a blob's name is one name however many `/` it has.
     ///
     /// # Errors
-    /// A name that no address can carry: HTTP libraries take a name of only dots, `.` or `..`, for a step.
+    /// A name that is not possible in an address: HTTP libraries treat `.` and `..` as relative steps.
     pub fn new(method: Method, endpoint: &Endpoint, names: &[&str]) -> Result<Self, Failure> {
         let mut path = endpoint.url.path().trim_end_matches('/').to_owned();
         for name in names {
@@ -95,7 +95,7 @@ impl Request {
     /// A request for an address that the service itself gave, such as `nextLink`, verbatim.
     ///
     /// # Errors
-    /// It leads to another host than the endpoint's, which must not see our token.
+    /// Its host is not that of the endpoint, and must not receive the token.
     pub fn following(endpoint: &Endpoint, link: &str) -> Result<Self, Failure> {
         match Url::parse(link) {
             Ok(url) if endpoint.is_origin_of(&url) => {

@@ -6,17 +6,17 @@ use jiff::Timestamp;
 
 use super::failure::Failure;
 
-/// A connection that brought so many bytes counts as one that works, and the pauses begin anew.
+/// After this number of bytes a connection counts as working, and the pauses start again.
 const PROGRESS: u64 = 1024 * 1024;
 /// The longest pause that a service may ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(15 * 60);
 
-/// How long the client waits and tries. Tests shorten it.
+/// Timeouts and retries of the client. Tests shorten them.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// How long a request that fails is tried again: after this time from the first try there is no further one, unless
-    /// the service asks to wait until later: a pause of up to 15 minutes is granted once. As long is gone on with a
-    /// content after its last byte came.
+    /// the service requests a longer pause: one pause of up to 15 minutes is granted. Reading a content is continued for the same time
+    /// after its last byte.
     pub total: Duration,
     /// The pause before the second try; each further one is twice as long.
     pub first_pause: Duration,
@@ -26,7 +26,7 @@ pub struct Policy {
     pub connect: Duration,
     /// How long an answer may take to begin, once the request is sent.
     pub first_byte: Duration,
-    /// How long an answer may stand still.
+    /// The maximum time without a byte of an answer.
     pub idle: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Default for Policy {
 
 impl Policy {
     /// The pause after so many failures: twice as long each time, and half of it by chance, so that many clients
-    /// do not come back together.
+    /// do not retry at the same time.
     pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self.first_pause.saturating_mul(1_u32 << failures.saturating_sub(1).min(16));
         let full = doubled.min(self.longest_pause);
@@ -82,7 +82,7 @@ pub(super) struct Course<'a> {
     policy: &'a Policy,
     begin: Instant,
     failures: u32,
-    /// Whether the service was granted a pause beyond the time.
+    /// Whether a pause beyond the time limit was granted.
     extended: bool,
 }
 
@@ -91,12 +91,12 @@ impl<'a> Course<'a> {
         Self { policy, begin: Instant::now(), failures: 0, extended: false }
     }
 
-    /// The number of the try that is under way or, after the last one, was.
+    /// The number of the current or last attempt.
     pub(super) fn tries(&self) -> u32 {
         self.failures + 1
     }
 
-    /// How long it has been tried.
+    /// The time since the first attempt.
     pub(super) fn elapsed(&self) -> Duration {
         self.begin.elapsed()
     }
@@ -109,20 +109,20 @@ impl<'a> Course<'a> {
     }
 }
 
-/// The breaks of one content that is read over as many connections as it takes.
+/// Interruptions of one content that is read with reconnects.
 #[derive(Debug, Default)]
 pub(super) struct Breaks {
     count: u32,
     /// Bytes that came since the last break.
     came: u64,
-    /// When it broke first after the last byte.
+    /// The time of the first interruption after the last byte.
     since: Option<Instant>,
     /// Whether the service was granted a pause beyond the time since then.
     extended: bool,
 }
 
 impl Breaks {
-    /// So many bytes came.
+    /// Records received bytes.
     pub(super) fn came(&mut self, bytes: usize) {
         self.came += bytes as u64;
         (self.since, self.extended) = (None, false);
@@ -135,7 +135,7 @@ impl Breaks {
         }
         (self.came, self.count) = (0, self.count + 1);
         let since = *self.since.get_or_insert_with(Instant::now);
-        // The first break is often only a connection that was closed: go on at once.
+        // The first interruption is often only a closed connection: continue at once.
         if self.count == 1 && failure.is_transient() && failure.wait().is_none() {
             return Some(Duration::ZERO);
         }

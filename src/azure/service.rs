@@ -1,4 +1,4 @@
-//! Azure's services.
+//! The services of Azure.
 
 /// Which of Azure's services an address belongs to: hints about rights differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +9,6 @@ pub enum Service {
     File,
     /// Azure Resource Manager: subscriptions, accounts, keys.
     Management,
-    /// Entra ID, which hands out tokens.
+    /// Entra ID, which issues tokens.
     Authority,
 }

@@ -1,4 +1,4 @@
-//! Tokens of Entra ID for the service principal: asked for with its secret, kept until shortly before they end.
+//! Tokens of Entra ID for the service principal: requested with its secret, cached until shortly before they expire.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use crate::{settings::Secret, stream::cancel::Cancel};
 /// A token is not used for the last part of its life: a request may take a while to arrive.
 const MARGIN: Duration = Duration::from_secs(300);
 
-/// Who asks for tokens, and where.
+/// The principal and the endpoint for tokens.
 pub(super) struct Principal {
     pub authority: Endpoint,
     pub tenant: String,
@@ -27,7 +27,7 @@ pub(super) struct Principal {
     pub client_secret: Secret,
 }
 
-/// Tokens for one purpose (scope). Threads share it; one asks, the others wait.
+/// Tokens for one scope. Shared by threads; one requests a token, the others wait.
 pub struct Tokens {
     principal: Arc<Principal>,
     scope: String,
@@ -68,7 +68,7 @@ impl Tokens {
         Ok(secret)
     }
 
-    /// Asks for a new one next time: the service refused the current one.
+    /// Discards the current token, which the service has refused.
     pub(super) fn forget(&self) {
         *self.current.lock() = None;
     }
@@ -90,7 +90,7 @@ impl Tokens {
             number => number.as_u64(),
         };
         let life = Duration::from_secs(seconds.unwrap_or_default().min(24 * 3600));
-        // A short life is used at least by half.
+        // At least half of a short lifetime is used.
         let until = Instant::now() + life.saturating_sub(MARGIN).max(life / 2);
         Ok(Token { secret: Arc::new(Secret::new(answer.access_token)), until })
     }

@@ -1,4 +1,4 @@
-//! One try of a request, with whatever it is authorized by, and what comes back. It is given up soon after the run is
+//! One try of a request, with its authorization, and its answer. It is aborted soon after the run is
 //! cancelled.
 
 use std::{
@@ -28,13 +28,13 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How soon a cancelled run is noticed.
-const LOOK: Duration = Duration::from_millis(100);
-/// The largest answer that is held whole, in bytes.
+/// The interval for checking for cancellation.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The maximum size of an answer in memory, in bytes.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 /// How much of an error's body is read, in bytes.
 const MAX_ERROR: u64 = 64 * 1024;
-/// The slowest line on which a body is sent with patience, in bytes a second.
+/// The minimum assumed upload speed, in bytes per second.
 const SLOWEST: u64 = 32 * 1024;
 
 /// The connections and the threads that serve them; clones share them. To be used by ordinary threads, never from within
@@ -54,7 +54,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Does not wait, and so is allowed wherever the last clone goes.
+            // Does not block, and so is allowed in any place where the last clone is dropped.
             runtime.shutdown_background();
         }
     }
@@ -75,12 +75,12 @@ impl Transport {
         let client = Client::builder()
             .user_agent(concat!("tik-backup/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
-            // A blob is stored as it is sent: what was put there compressed must not come out unpacked.
+            // A blob is stored as it is sent: compressed content must not be decompressed.
             .no_gzip()
             .no_brotli()
             .no_deflate()
             .no_zstd()
-            // Tries are counted here alone.
+            // Retries are handled only here.
             .retry(reqwest::retry::never())
             .connect_timeout(policy.connect)
             .pool_idle_timeout(Duration::from_secs(30))
@@ -93,7 +93,7 @@ impl Transport {
         Ok(Self { inner, policy: Arc::new(policy) })
     }
 
-    /// How long it waits and tries.
+    /// Its timeouts and retries.
     pub(super) fn policy(&self) -> &Policy {
         &self.policy
     }
@@ -185,10 +185,10 @@ impl Transport {
                 tokio::select! {
                     biased;
                     value = &mut future => return Ok(value),
-                    () = tokio::time::sleep(LOOK.min(left)) => {}
+                    () = tokio::time::sleep(POLL_INTERVAL.min(left)) => {}
                 }
                 cancel.check()?;
-                if left <= LOOK {
+                if left <= POLL_INTERVAL {
                     let what = format!("no answer within {} seconds", limit.as_secs_f32().ceil());
                     return Err(Failure::broken(action, what, true));
                 }
@@ -254,10 +254,10 @@ impl Answer {
     /// The whole body, read as JSON.
     ///
     /// # Errors
-    /// As [`Answer::bytes`], or it is something else.
+    /// Like [`Answer::bytes`], or it is something else.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Failure> {
         let action = self.action().to_owned();
-        // The parser's message names a place and no content: an answer may hold secrets.
+        // Only the position of the error, without content: an answer may contain secrets.
         serde_json::from_slice(&self.bytes()?).map_err(|error| {
             let what = format!("no such JSON ({:?} in line {})", error.classify(), error.line());
             Failure::unexpected(&action, what)
@@ -323,7 +323,7 @@ impl Read for Incoming {
 fn broken(action: &str, error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let text = Error::failed("no connection, or it broke").because(&error).summary();
-    // A certificate that is not trusted will not be so in a second.
+    // An untrusted certificate is a permanent error.
     let again = !error.is_builder() && !crate::tls::is_of_certificate(&error);
     Failure::broken(action, text, again)
 }

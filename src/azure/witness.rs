@@ -1,4 +1,4 @@
-//! Why a content ended early, for the caller that handed it to another part of the program to be read.
+//! The cause of an interrupted content, for a caller that passed it to another part of the program.
 
 use std::{
     io,
@@ -28,8 +28,8 @@ impl Witness {
         self.0.get().cloned()
     }
 
-    /// Takes note of what ended the content, and gives it to the reader as an error that [`Error::from_io`] takes out
-    /// whole.
+    /// Records the failure of the content, and returns it to the reader as an error that [`Error::from_io`] extracts
+    /// unchanged.
     pub(super) fn testify(&self, failure: Failure) -> io::Error {
         let kind = if failure.is_changed() {
             CHANGED

@@ -2,8 +2,8 @@
 //! that is larger than any of Azure's.
 //!
 //! What an entry holds is read by serde. What serde does not do stays with a small reader of events, [`list`]: it hands entries
-//! on one by one, keeps to limits of size and depth, tells apart what breaks off, which is asked for again, from what is no
-//! XML, and takes over names as they are: for serde a name of spaces alone would be none, and line ends would change.
+//! on one by one, enforces limits of size and depth, distinguishes truncated documents, which are requested again, from invalid
+//! XML, and keeps names unchanged: serde would drop names of only spaces and change line ends.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 32;
 const MAX_TEXT: usize = 1 << 20;
 /// The largest entry with all it holds, and the most that is read beside the entries, in bytes.
 const MAX_HELD: usize = 4 << 20;
-/// What an element takes besides its texts, about.
+/// The approximate memory of an element besides its texts.
 const ELEMENT: usize = 128;
 const BREAKS_OFF: &str = "the XML breaks off";
 
@@ -36,11 +36,11 @@ const BREAKS_OFF: &str = "the XML breaks off";
 pub(super) struct Entry {
     kind: String,
     name: Option<Name>,
-    /// The element with all it holds.
+    /// The element with its content.
     xml: String,
 }
 
-/// What stands in `<Name>`.
+/// The content of `<Name>`.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Name {
     text: String,
@@ -71,7 +71,7 @@ impl Entry {
             .map_err(|_| Error::failed(format!("the name {text:?} is not UTF-8")))
     }
 
-    /// What it holds.
+    /// Its content.
     ///
     /// # Errors
     /// An element that is known holds something else than it should, or is there twice.
@@ -83,7 +83,7 @@ impl Entry {
     }
 }
 
-/// What a document has besides the entries of its list.
+/// The content of a document besides the entries of its list.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Rest {
     /// The name of its root.
@@ -153,7 +153,7 @@ struct Open {
 }
 
 impl Frame<'_> {
-    /// Takes the next event over. Gives the entry that it completes.
+    /// Takes the next event over. Returns the entry that it completes.
     fn take(&mut self, event: Event<'_>) -> Result<Option<Entry>, Failure> {
         if matches!(event, Event::Start(_) | Event::Empty(_)) && self.begins_entry() {
             self.before = self.held;
@@ -243,7 +243,7 @@ impl Frame<'_> {
         }
     }
 
-    /// An element ended. Gives the entry, if it was one.
+    /// An element ended. Returns the entry, if it was one.
     fn end(&mut self) -> Result<Option<Entry>, Failure> {
         self.depth -= 1;
         if self.depth == 1 {
@@ -276,7 +276,7 @@ impl Frame<'_> {
 
     /// The document is over before its root is.
     fn ended(&self) -> Failure {
-        // A page of a proxy is no better the next time.
+        // A page of a proxy will not change with a retry.
         if self.elements > 0 && !self.rest.root.eq_ignore_ascii_case("html") {
             Failure::broken(&what(self.list), BREAKS_OFF, true)
         } else {

@@ -1,5 +1,5 @@
-//! Reading a blob: exactly the version that was listed, over as many connections as it takes. An append blob may grow
-//! meanwhile: what was listed of it stays as it is.
+//! Reading a blob: exactly the listed version, with reconnects if necessary. An append blob may grow
+//! in the meantime: its listed part does not change.
 
 use std::io::{self, Read};
 
@@ -16,21 +16,21 @@ use crate::{
     stream::{cancel::Cancel, sparse::SparseRead},
 };
 
-/// What came of the wish to read a blob.
+/// The result of an attempt to read a blob.
 pub enum Download {
     /// Its content.
     Body(Box<Body>),
-    /// It is another version than the one listed, or perhaps no more: list it again.
+    /// The version differs from the listed one, or it was deleted: list it again.
     Changed,
-    /// It is no more.
+    /// It no longer exists.
     Gone,
-    /// Its content lies in the archive and cannot be read.
+    /// Its content is in the archive tier and cannot be read.
     Archived,
 }
 
 /// A blob's content. It ends after exactly the listed number of bytes, or with an error that
-/// [`Error::from_io`](crate::error::Error::from_io) takes out whole. The parts of a page blob that hold no pages are
-/// holes: they are not asked for.
+/// [`Error::from_io`](crate::error::Error::from_io) extracts unchanged. The parts of a page blob without pages are
+/// holes: they are not requested.
 pub struct Body {
     service: BlobService,
     names: [String; 2],
@@ -41,36 +41,36 @@ pub struct Body {
     offset: u64,
     total: u64,
     incoming: Option<Incoming>,
-    /// Where that which is coming in ends.
+    /// The end of the current response.
     until: u64,
-    /// Of a page blob whose list of pages could be read.
+    /// The pages of a page blob, if their list could be read.
     ranges: Option<Ranges>,
-    /// How many blocks an append blob had in the last answer.
+    /// The number of blocks of an append blob in the last response.
     blocks: Option<u64>,
-    /// Whether every answer was of the version that was listed.
+    /// Whether every response was of the listed version.
     listed_state: bool,
     breaks: Breaks,
     witness: Witness,
     cancel: Cancel,
 }
 
-/// What comes next.
+/// The next part.
 enum Next {
-    /// So many zeros.
+    /// This number of zeros.
     Hole(u64),
     /// Data up to this offset.
     Data(u64),
 }
 
 impl BlobService {
-    /// Begins to read the version of a blob that was listed; of an append blob the part that was listed.
+    /// Starts to read the listed version of a blob; of an append blob the listed part.
     ///
     /// # Errors
     /// The service refuses or does not answer, or its name cannot be part of a web address (`.` and `..`).
     pub fn download(&self, container: &str, blob: &Blob, cancel: &Cancel) -> Result<Download, Failure> {
         if let Some(odd) = &blob.odd {
             let what = format!(
-                "the list's entry of it cannot be understood: {odd}; a newer version of this program may know it"
+                "its entry in the list is not supported: {odd}; a newer version of this program may support it"
             );
             return Err(Failure::local(what).of_object());
         }
@@ -109,21 +109,21 @@ fn is_archived(failure: &Failure) -> bool {
 }
 
 impl Body {
-    /// What says later why this failed, wherever it goes.
+    /// A handle that provides the cause of a failure later.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }
 
-    /// Whether all that came is of the very version that was listed. It is not if an append blob grew, or got other
+    /// Whether all data is of the listed version. It is not if an append blob grew, or got other
     /// properties, before or while it was read.
     pub fn is_listed_state(&self) -> bool {
         self.listed_state
     }
 
-    /// Asks for the beginning, of a page blob for the list of its pages.
+    /// Requests the beginning, or the list of pages of a page blob.
     fn begin(&mut self) -> Result<(), Failure> {
         match self.kind {
-            // A part of no length cannot be asked for.
+            // An empty range cannot be requested.
             BlobType::Append if self.total == 0 => Ok(()),
             BlobType::Page if self.total > 0 => {
                 self.ranges = Some(Ranges::default());
@@ -139,7 +139,7 @@ impl Body {
                     }
                     Err(_) => {
                         self.cancel.check()?;
-                        // Without the list it is read whole, which is slower and never wrong.
+                        // Without the list it is read completely, which is slower but correct.
                         self.ranges = None;
                         self.connect(self.total)
                     }
@@ -149,7 +149,7 @@ impl Body {
         }
     }
 
-    /// What comes next. At the end it is nothing of either kind.
+    /// The next part. At the end it is empty.
     fn next(&mut self) -> Result<Next, Failure> {
         let Some(ranges) = &mut self.ranges else { return Ok(Next::Data(self.total)) };
         let (service, names, etag, total) = (&self.service, &self.names, &self.etag, self.total);
@@ -164,7 +164,7 @@ impl Body {
         })
     }
 
-    /// Asks for what is still to come up to `end`.
+    /// Requests the remaining data up to `end`.
     fn connect(&mut self, end: u64) -> Result<(), Failure> {
         let [container, name] = &self.names;
         let grows = self.kind == BlobType::Append;
@@ -191,14 +191,14 @@ impl Body {
         Ok(())
     }
 
-    /// Whether the answer is the part that was asked for: bytes of another place must never be taken for it.
+    /// Checks that the response is the requested range: bytes of another range must never be used.
     fn check(&self, answer: &Answer, end: Option<u64>) -> Result<(), Failure> {
         let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
         if let Some(end) = end {
             let range = answer.header("content-range").unwrap_or_default();
             let expected = format!("bytes {}-{}/{}", self.offset, end - 1, self.total);
             if answer.status() != 206 || range != expected {
-                return wrong(format!("{expected:?} was asked for, {range:?} came"));
+                return wrong(format!("{expected:?} was requested, {range:?} was received"));
             }
         } else if let Some(length) = answer.header("content-length")
             && length != self.total.to_string()
@@ -208,42 +208,46 @@ impl Body {
         Ok(())
     }
 
-    /// As [`Body::check`], of an append blob that may be longer than it was: whether it is still the same one, whose
+    /// Like [`Body::check`], of an append blob that may be longer than it was: whether it is still the same one, whose
     /// beginning never changes.
     fn check_grown(&mut self, answer: &Answer, end: u64) -> Result<(), Failure> {
         let changed = |what: &str| Err(Failure::changed(answer.action(), what));
         let wrong = |what: String| Err(Failure::unexpected(answer.action(), what).of_object());
         if answer.header("x-ms-blob-type").is_some_and(|kind| kind != BlobType::Append.name()) {
-            return changed("it is no append blob any more");
+            return changed("it is no longer an append blob");
         }
-        // Not every service that speaks the protocol says when a blob was created.
+        // Not every implementation of the protocol reports the creation time.
         let now = answer.header("x-ms-creation-time").map(rfc3339);
         if now.is_some() && self.created.is_some() && now != self.created {
-            return changed("it was created anew");
+            return changed("it was recreated");
         }
         let range = answer.header("content-range").unwrap_or_default();
         let whole = || {
-            // One that knows no ranges sends all of it.
+            // A service without ranges sends the whole blob.
             let length: u64 = answer.header("content-length")?.parse().ok()?;
             (answer.status() == 200 && self.offset == 0).then_some((0, end - 1, length))
         };
         let part = parse_range(range).filter(|_| answer.status() == 206);
         let Some((first, last, total)) = part.or_else(whole) else {
-            return wrong(format!("a part was asked for, {range:?} came"));
+            return wrong(format!("a range was requested, {range:?} was received"));
         };
         if total < self.total {
             return changed(SHORTER);
         }
         if (first, last) != (self.offset, end - 1) {
-            return wrong(format!("bytes {} to {} were asked for, {range:?} came", self.offset, end - 1));
+            return wrong(format!(
+                "bytes {} to {} were requested, {range:?} was received",
+                self.offset,
+                end - 1
+            ));
         }
-        // Blocks are only added, unless it is written anew.
+        // Blocks are only added, unless it is rewritten.
         let blocks: Option<u64> =
             answer.header("x-ms-blob-committed-block-count").and_then(|count| count.parse().ok());
         if let (Some(before), Some(now)) = (self.blocks, blocks)
             && now < before
         {
-            return changed("it was written anew");
+            return changed("it was rewritten");
         }
         self.blocks = blocks.or(self.blocks);
         let etag = answer.header("etag").unwrap_or_default();
@@ -251,7 +255,7 @@ impl Body {
         Ok(())
     }
 
-    /// Reads data before `end`, asking for it if it is not coming in.
+    /// Reads data before `end`, requesting it if necessary.
     fn read_some(&mut self, target: &mut [u8], end: u64) -> Result<usize, Failure> {
         loop {
             self.cancel.check()?;
@@ -270,7 +274,7 @@ impl Body {
                 },
             };
             self.incoming = None;
-            // Asking anew has its own time, and when that is over the failure is final.
+            // The new request has its own timeout; when that is over, the failure is final.
             match self.breaks.pause(self.service.http.policy(), &failure) {
                 None => return Err(failure),
                 Some(pause) if pause.is_zero() => {}
@@ -283,14 +287,14 @@ impl Body {
         format!("reading {}/{} at byte {} of {}", self.names[0], self.names[1], self.offset, self.total)
     }
 
-    /// At the end of a part nothing more may come.
+    /// Checks that no more data follows at the end of a part.
     fn finish(&mut self) -> Result<(), Failure> {
         if let Some(mut incoming) = self.incoming.take()
-            // What an append blob has gained since is not wanted.
+            // Data added to an append blob since then is ignored.
             && self.kind != BlobType::Append
         {
             let mut byte = [0];
-            // An error after the last byte is no loss.
+            // An error after the last byte is ignored.
             if let Ok(1..) = incoming.read(&mut byte) {
                 let what = "more bytes came than were listed";
                 return Err(Failure::unexpected(&self.describe(), what).of_object());

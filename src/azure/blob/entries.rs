@@ -1,4 +1,4 @@
-//! Containers and blobs as they stand in lists, and what is read of them.
+//! Parsing of listed containers and blobs.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// No blob is longer, in bytes: the largest blob has some 200 TB. Sums of such lengths cannot overflow.
+/// The maximum length of a blob in bytes: the largest blob has about 200 TB. Sums of these lengths cannot overflow.
 const LONGEST: u64 = 1 << 50;
 
-/// A container as it stands in a list.
+/// A container as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ContainerXml {
@@ -35,7 +35,7 @@ pub(super) fn container(entry: &Entry) -> Result<Container> {
     Ok(Container { name, public_access, metadata })
 }
 
-/// A blob as it stands in a list.
+/// A blob as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct BlobXml {
@@ -94,7 +94,7 @@ struct TagXml {
     value: String,
 }
 
-/// A text; an empty one counts as none.
+/// A text; an empty one counts as missing.
 fn some(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
@@ -102,8 +102,8 @@ fn some(text: Option<String>) -> Option<String> {
 pub(super) fn blob(entry: &Entry) -> Result<Blob> {
     let name = entry.name()?;
     let refuse = |what: &str| {
-        Error::failed(format!("the list's entry of the blob {name:?} cannot be understood: {what}"))
-            .hint("a newer version of this program may know it")
+        Error::failed(format!("the entry of the blob {name:?} in the list is not supported: {what}"))
+            .hint("a newer version of this program may support it")
     };
     if entry.kind() != "Blob" {
         return Err(refuse(entry.kind()));
@@ -124,8 +124,8 @@ pub(super) fn blob(entry: &Entry) -> Result<Blob> {
     let bytes = match some(properties.length) {
         Some(bytes) => match bytes.parse() {
             Ok(bytes @ 0..=LONGEST) => Ok(bytes),
-            Ok(bytes) => Err(format!("{bytes} is no length of a blob")),
-            Err(_) => Err("its length is no number".to_owned()),
+            Ok(bytes) => Err(format!("{bytes} is not a valid length of a blob")),
+            Err(_) => Err("its length is not a number".to_owned()),
         },
         None if directory => Ok(0),
         None => Err("it has no length".to_owned()),
@@ -138,7 +138,7 @@ pub(super) fn blob(entry: &Entry) -> Result<Blob> {
         odd = Some(what);
         0
     });
-    // A tier that the blob has only because it is the account's is not one of its properties.
+    // A tier inherited from the account is not a property of the blob.
     let inferred = properties.access_tier_inferred.as_deref() == Some("true");
     let properties = Properties {
         content_type: some(properties.content_type),
@@ -219,11 +219,11 @@ mod tests {
         for (properties, what) in [
             ("<Content-Length>1</Content-Length><BlobType>CubeBlob</BlobType>", "CubeBlob"),
             ("<Content-Length>1</Content-Length>", "no type"),
-            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "no number"),
+            ("<Content-Length>-1</Content-Length><BlobType>BlockBlob</BlobType>", "not a number"),
             ("<BlobType>BlockBlob</BlobType>", "no length"),
             (
                 "<Content-Length>18446744073709551615</Content-Length><BlobType>BlockBlob</BlobType>",
-                "18446744073709551615 is no length of a blob",
+                "18446744073709551615 is not a valid length of a blob",
             ),
         ] {
             let odd = read(properties, "").unwrap().odd.unwrap();

@@ -28,12 +28,12 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// The next page, which may be empty although there are further ones. None only once the service has said that
+    /// The next page, which may be empty although further pages follow. `None` only after the service has reported that
     /// there are no more.
     ///
     /// # Errors
-    /// The service refuses or does not answer, or its pages go in a circle. A blob whose entry cannot be understood, such as one
-    /// of a type that this program does not know, is not left out: [`Blob::odd`] says what is odd about it.
+    /// The service refuses or does not answer, or its pages repeat. A blob whose entry is not supported, for example
+    /// of an unknown type, is not left out: [`Blob::odd`] has the reason.
     pub fn next(&mut self, cancel: &Cancel) -> Result<Option<Page>, Failure> {
         let Some(marker) = self.markers.next() else { return Ok(None) };
         let (page, next) = self.service.page(&self.container, marker, self.prefix.as_deref(), cancel)?;
@@ -64,7 +64,7 @@ impl BlobService {
         Ok(found)
     }
 
-    /// The blobs of a container whose names begin with `prefix`. Asks for nothing yet.
+    /// The blobs of a container whose names begin with `prefix`. Sends nothing yet.
     pub fn listing(&self, container: &str, prefix: Option<&str>) -> Listing {
         Listing {
             service: self.clone(),
@@ -77,7 +77,7 @@ impl BlobService {
     /// The name of a container's first blob or directory. None only if there is none.
     ///
     /// # Errors
-    /// As [`Listing::next`].
+    /// Like [`Listing::next`].
     pub fn has_blobs(&self, container: &str, cancel: &Cancel) -> Result<Option<String>> {
         let mut listing = self.listing(container, None);
         while let Some(page) = listing.next(cancel)? {
@@ -88,13 +88,13 @@ impl BlobService {
         Ok(None)
     }
 
-    /// The blob of this name as it is now. None only if a complete answer says that there is none: neither the list
-    /// shows it, nor is it there when it is asked for.
+    /// The blob of this name as it is now. None only if a complete answer says that there is none: neither does the list
+    /// contain it, nor is it found by its name.
     ///
     /// # Errors
-    /// As [`Listing::next`], or the list does not show a blob that is there.
+    /// Like [`Listing::next`], or the list does not show a blob that is there.
     pub fn find(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<Blob>, Failure> {
-        // It may be written anew between the two questions.
+        // It may be rewritten between the two requests.
         for _ in 0..3 {
             if let Some(found) = self.listed(container, name, cancel)? {
                 return Ok(Some(found));
@@ -112,7 +112,7 @@ impl BlobService {
         let mut listing = self.listing(container, Some(name));
         let mut asked = false;
         while let Some(page) = listing.next(cancel)? {
-            // Where all names of the list begin with the one that is looked for, they come after it.
+            // If all names of the list begin with the requested one, they come after it.
             let passed = !page.blobs.is_empty() && page.blobs.iter().all(|blob| blob.name.starts_with(name));
             if let Some(found) = page.blobs.into_iter().find(|blob| blob.name == name && !blob.directory) {
                 return Ok(Some(found));
@@ -127,13 +127,13 @@ impl BlobService {
         Ok(None)
     }
 
-    /// Whether a blob is there. None if its name cannot be asked for.
+    /// Whether a blob exists. `None` if its name cannot be requested.
     fn is_there(&self, container: &str, name: &str, cancel: &Cancel) -> Result<Option<bool>, Failure> {
         let Ok(request) = self.request(Method::HEAD, &[container, name]) else { return Ok(None) };
         match self.send(&request, cancel) {
             Ok(answer) => Ok(Some(answer.header("x-ms-resource-type") != Some("directory"))),
             Err(failure) if failure.is_gone() => Ok(Some(false)),
-            // One whose properties may not be read is there.
+            // A blob whose properties may not be read exists.
             Err(failure) if failure.scope() == Scope::Object => Ok(Some(true)),
             Err(failure) => Err(failure),
         }
@@ -159,7 +159,7 @@ impl BlobService {
         };
         if self.has_tags() {
             match self.entries(&request("metadata,tags")?, "Blobs", cancel, &blob) {
-                // It may be for the tags: an account without them, or a credential that may not read them.
+                // The reason may be the tags: an account without them, or a credential that may not read them.
                 Err(failure) if matches!(failure.status(), Some(400 | 403 | 409)) => {
                     cancel.check()?;
                 }
@@ -189,7 +189,7 @@ impl BlobService {
                 entries.push(read(&entry)?);
                 Ok(())
             })?;
-            // Without it, this may be any document: an empty list must not be read out of an error page.
+            // Without it, this may be any document: an error page must not be read as an empty list.
             if !rest.has_list {
                 let what = format!("it has no {list}");
                 return Err(Failure::unexpected(&request.describe(), what).hint(NOT_AZURE));

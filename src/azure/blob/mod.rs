@@ -39,14 +39,14 @@ use crate::{error::Result, stream::cancel::Cancel};
 /// The most entries that the service gives in one page of a list.
 const PAGE: u32 = 5000;
 
-/// The blob service of one account. Clones share connections and what was learned about the account.
+/// The blob service of one account. Clones share connections and the state of the account.
 #[derive(Clone)]
 pub struct BlobService {
     http: Http,
     endpoint: Endpoint,
     access: Access,
     page: u32,
-    /// Set once a list with tags was refused and one without them was not.
+    /// Set after a list with tags was refused and one without tags succeeded.
     untagged: Arc<AtomicBool>,
 }
 

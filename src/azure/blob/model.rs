@@ -1,4 +1,4 @@
-//! What the blob service says about containers and blobs.
+//! Containers and blobs as reported by the blob service.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Container {
     /// Its name; `$root` and `$web` are containers too.
     pub name: String,
-    /// `blob` or `container` if anybody may read it.
+    /// `blob` or `container` if it is public.
     pub public_access: Option<String>,
     /// Its metadata.
     pub metadata: BTreeMap<String, String>,
@@ -21,7 +21,7 @@ pub struct Container {
 pub struct Page {
     /// The blobs in the order of their names. It may be empty although there are further pages.
     pub blobs: Vec<Blob>,
-    /// Whether tags were read. They are not where the account has none (hierarchical namespace) or where the
+    /// Whether tags were read. They are not if the account has none (hierarchical namespace) or if the
     /// credential may not read them.
     pub tags: bool,
 }
@@ -59,7 +59,7 @@ impl fmt::Display for BlobType {
     }
 }
 
-/// A blob as it stands in a list.
+/// A blob as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
     /// Its name, decoded.
@@ -72,20 +72,20 @@ pub struct Blob {
     pub kind: BlobType,
     /// Whether it is a directory of a hierarchical namespace, which has no content.
     pub directory: bool,
-    /// All that is kept beside the content.
+    /// The properties besides the content.
     pub properties: Properties,
-    /// What of its entry in the list cannot be understood, if so: then it cannot be read.
+    /// Why its entry in the list is not supported, if so: then it cannot be read.
     pub odd: Option<String>,
 }
 
 impl Blob {
-    /// Whether its content lies in the archive and cannot be read.
+    /// Whether its content is in the archive tier and cannot be read.
     pub fn is_archived(&self) -> bool {
         self.properties.tier.as_deref() == Some("Archive")
     }
 }
 
-/// What is kept beside a blob's content. What is not set is left out when it is stored.
+/// The properties of a blob besides its content. Unset ones are left out when it is stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Properties {
@@ -113,7 +113,7 @@ pub struct Properties {
     /// When it was last changed, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_modified: Option<String>,
-    /// When it was made, RFC 3339 in UTC.
+    /// When it was created, RFC 3339 in UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
     /// Metadata; the names are distinct regardless of case.
@@ -124,7 +124,7 @@ pub struct Properties {
     pub tags: BTreeMap<String, String>,
 }
 
-/// A moment in the form of HTTP as RFC 3339 in UTC; as it was if it is no such moment.
+/// Converts a time from the format of HTTP to RFC 3339 in UTC; an invalid time is returned unchanged.
 pub(super) fn rfc3339(text: &str) -> String {
     let moment: Option<Timestamp> = jiff::fmt::rfc2822::parse(text).ok().map(|moment| moment.timestamp());
     moment.map_or_else(|| text.to_owned(), |moment| moment.to_string())

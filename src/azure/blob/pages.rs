@@ -1,4 +1,4 @@
-//! Which parts of a page blob hold data. What was never written or was cleared is zeros, and is not asked for.
+//! The parts of a page blob with data. Parts that were never written or were cleared are zeros, and are not requested.
 
 use std::{
     collections::VecDeque,
@@ -21,10 +21,10 @@ use crate::{
 
 /// The most ranges that the service gives in one page of the list.
 const MOST: &str = "10000";
-/// Zeros between two ranges are read along with them up to this length: a request of its own costs more.
+/// Zeros between two ranges are read with them up to this length, which is cheaper than a separate request.
 const GAP: u64 = 256 * 1024;
 
-/// The ranges of a page blob that hold data, of which one page of the list is held at a time.
+/// The ranges of a page blob with data; one page of the list is held at a time.
 #[derive(Default)]
 pub(super) struct Ranges {
     markers: Markers,
@@ -35,7 +35,7 @@ pub(super) struct Ranges {
 pub(super) type Ask<'a> = dyn FnMut(&str) -> Result<(Vec<Range<u64>>, Option<String>), Failure> + 'a;
 
 impl Ranges {
-    /// The range that `offset` lies in, else the first one behind it. None if there is no data from there on.
+    /// The range that contains `offset`, else the first one after it. `None` if no data follows.
     pub(super) fn at_or_after(
         &mut self,
         offset: u64,
@@ -98,10 +98,14 @@ fn read(body: impl BufRead, list: &str, bytes: u64) -> Result<(Vec<Range<u64>>, 
         }
         Ok(())
     })?;
-    if rest.root == "PageList" { Ok((ranges, next)) } else { Err(odd("it is no list of pages".to_owned())) }
+    if rest.root == "PageList" {
+        Ok((ranges, next))
+    } else {
+        Err(odd("it is not a list of pages".to_owned()))
+    }
 }
 
-/// A range as it stands in the list.
+/// A range as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct PageRange {
@@ -109,7 +113,7 @@ struct PageRange {
     end: Option<String>,
 }
 
-/// A range that begins at `before` or behind it and ends within the blob.
+/// A range that begins at or after `before` and ends within the blob.
 fn range(entry: &Entry, before: u64, bytes: u64) -> Result<Range<u64>, String> {
     let PageRange { start, end } = entry.read().map_err(|error| error.summary())?;
     let number = |text: Option<String>| text.and_then(|text| text.trim().parse::<u64>().ok());

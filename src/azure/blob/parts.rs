@@ -1,4 +1,4 @@
-//! Page blobs and append blobs, which are written part by part in place.
+//! Page blobs and append blobs, which are written in place, in parts.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use reqwest::Method;
 use super::writing::{Content, MAX_BLOCKS, PART, Sent, Upload, digest, random};
 use crate::azure::failure::Failure;
 
-/// The metadata of a blob that is not complete.
+/// The metadata key of an incomplete blob.
 const UNFINISHED: &str = "tikbackupunfinished";
 
 impl Upload<'_> {
@@ -72,7 +72,7 @@ impl Upload<'_> {
             .body(body);
         match self.ask(&request) {
             Ok(_) => Ok(()),
-            // An earlier try may have been carried out and its answer lost: then the blob ends where this part ends.
+            // An earlier attempt may have succeeded with a lost response: then the blob ends where this part ends.
             Err(failure) if failure.status() == Some(412) && failure.tries() > 1 => {
                 let length = self.head()?.and_then(|head| head.header("content-length")?.parse().ok());
                 if length == Some(end) { Ok(()) } else { Err(failure) }
@@ -81,7 +81,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Makes the blob, empty and marked as unfinished. False if there is one that is not to be replaced.
+    /// Creates the blob, empty and marked as unfinished. False if it exists and must not be replaced.
     fn create(&self, page_bytes: Option<u64>) -> Result<bool, Failure> {
         let mark = random()?;
         let request = self
@@ -98,9 +98,9 @@ impl Upload<'_> {
         }
         let Some(head) = self.head()? else { return Err(failure) };
         match (head.header(&format!("x-ms-meta-{UNFINISHED}")), head.header("etag")) {
-            // An earlier try of this request made it, and its answer was lost.
+            // An earlier attempt of this request created it, and its response was lost.
             (Some(there), _) if there == mark => Ok(true),
-            // Left behind by an upload that never came to its end.
+            // Left behind by an interrupted upload.
             (Some(_), Some(etag)) => {
                 self.ask(&request.header("if-match", etag))?;
                 Ok(true)
@@ -109,7 +109,7 @@ impl Upload<'_> {
         }
     }
 
-    /// Gives the blob its final properties and metadata, which takes the mark away.
+    /// Sets the final properties and metadata of the blob, which removes the mark.
     fn complete(&self, md5: String) -> Result<Sent, Failure> {
         if self.properties.content_md5.is_some() {
             self.ask(&self.with_headers(self.request(Method::PUT, "properties")?, Some(&md5)))?;

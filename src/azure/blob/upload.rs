@@ -17,20 +17,20 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What came of the wish to write a blob.
+/// The result of an attempt to write a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uploaded {
-    /// It is there, whole; each note says what could not be set beside its content.
+    /// It is complete; each note names a property that could not be set.
     Done {
-        /// For people, for example that the account does not know the tier.
+        /// Notes, for example that the account does not support the tier.
         notes: Vec<String>,
     },
-    /// There was one of this name before, and it was not to be replaced.
+    /// The name existed before, and must not be replaced.
     Exists,
 }
 
 impl BlobService {
-    /// Makes a container, without public access. Returns whether there was none before.
+    /// Creates a container, without public access. Returns whether it did not exist before.
     ///
     /// # Errors
     /// The service refuses or does not answer.
@@ -53,14 +53,14 @@ impl BlobService {
 
     /// Writes a blob of exactly `bytes` bytes. Without `replace` an existing one stays as it is. Block blobs appear
     /// when they are complete; page and append blobs grow, and until they are complete their metadata says
-    /// `tikbackupunfinished`: such a one, left behind by a crash, is always replaced.
+    /// `tikbackupunfinished`: a marked blob, left behind by a crash, is always replaced.
     ///
     /// Metadata names arrive in lower case; Azure compares them regardless of it.
     ///
     /// # Errors
     /// `content` fails or has another length, the service refuses or does not answer, or its name cannot be part of
     /// a web address (`.` and `..`). [`Failure::scope`] says whether it is about this blob alone.
-    // The parts of a blob are many, and each caller has them apart.
+    // A blob has many parts, which each caller has separately.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
         &self,
@@ -79,8 +79,10 @@ impl BlobService {
         let Sent::Done(md5) = sent else { return Ok(Uploaded::Exists) };
         let mut notes = Vec::new();
         if properties.content_md5.as_ref().is_some_and(|recorded| *recorded != md5) {
-            notes
-                .push("its recorded Content-MD5 is not that of its content, which it got instead".to_owned());
+            notes.push(
+                "its recorded Content-MD5 did not match its content; the MD5 of the content was set instead"
+                    .to_owned(),
+            );
         }
         upload.set_tags(&mut notes)?;
         upload.set_tier(&mut notes)?;
@@ -115,7 +117,7 @@ impl Upload<'_> {
             return Ok(Sent::Exists);
         }
         let length = BLOCK.max(self.bytes.div_ceil(MAX_BLOCKS));
-        // Blocks of another upload of the same blob must not be taken for ours.
+        // Blocks of another upload of the same blob must not be used.
         let run = random()?;
         let (mut list, mut whole, mut number) = (String::from("<BlockList>"), Md5::new(), 0_u32);
         loop {
@@ -137,7 +139,7 @@ impl Upload<'_> {
         self.commit(self.unless_exists(self.with_metadata(request)).body(list), md5)
     }
 
-    /// Sends the request after which the blob is there.
+    /// Sends the request that creates the blob.
     fn commit(&self, request: Request, md5: String) -> Result<Sent, Failure> {
         match self.ask(&request) {
             Ok(_) => Ok(Sent::Done(md5)),
@@ -168,7 +170,7 @@ impl Upload<'_> {
         self.note(&format!("its tier {tier} was not set"), self.ask(&request), notes)
     }
 
-    /// What the account refuses is reported and does no harm; that it cannot be reached is an error.
+    /// A refusal is only reported; a connection failure is an error.
     fn note(
         &self,
         what: &str,

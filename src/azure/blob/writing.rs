@@ -1,4 +1,4 @@
-//! One blob on its way to the service, as all kinds of blobs need it: its content, and the requests for it.
+//! The upload of one blob, common to all types of blobs: its content, and its requests.
 
 use std::io::Read;
 
@@ -54,7 +54,7 @@ impl<'a> Content<'a> {
         Ok(part.into())
     }
 
-    /// Makes sure that nothing is left over.
+    /// Checks that no content is left.
     pub(super) fn finish(&mut self) -> Result<()> {
         let mut byte = Vec::new();
         (&mut *self.input).take(1).read_to_end(&mut byte).map_err(|error| self.unread(error))?;
@@ -74,7 +74,7 @@ impl<'a> Content<'a> {
     }
 }
 
-/// One blob on its way to the service.
+/// The upload of one blob.
 pub(super) struct Upload<'a> {
     pub service: &'a BlobService,
     pub names: [&'a str; 2],
@@ -86,7 +86,7 @@ pub(super) struct Upload<'a> {
 }
 
 impl Upload<'_> {
-    /// A request for this blob; `component` is the part of it that is meant, or empty.
+    /// A request for this blob; `component` is the value of `comp`, or empty.
     pub(super) fn request(&self, method: Method, component: &str) -> Result<Request, Failure> {
         Ok(self.service.request(method, &self.names)?.query("comp", component))
     }
@@ -95,7 +95,7 @@ impl Upload<'_> {
         self.service.send(request, self.cancel)
     }
 
-    /// Adds what is kept beside the content, except metadata.
+    /// Adds the properties besides the content, except metadata.
     pub(super) fn with_headers(&self, request: Request, md5: Option<&str>) -> Request {
         let properties = self.properties;
         request
@@ -111,12 +111,12 @@ impl Upload<'_> {
         request.metadata(self.properties.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())))
     }
 
-    /// The request that makes the blob appear, refused if there is one that is not to be replaced.
+    /// The request that creates the blob, refused if it exists and must not be replaced.
     pub(super) fn unless_exists(&self, request: Request) -> Request {
         request.header_if("if-none-match", (!self.replace).then_some("*"))
     }
 
-    /// Whether this failure says that there is one that is not to be replaced.
+    /// Whether this failure reports an existing blob that must not be replaced.
     pub(super) fn says_exists(&self, failure: &Failure) -> bool {
         !self.replace
             && (failure.is("BlobAlreadyExists")
@@ -133,8 +133,8 @@ impl Upload<'_> {
         }
     }
 
-    /// Whether the blob that is there is the one just written: the answer that said so may have been lost, and the
-    /// second try was then refused.
+    /// Whether the existing blob is the one just written: the response may have been lost, and the
+    /// second attempt was then refused.
     pub(super) fn is_ours(&self, md5: &str) -> Result<bool, Failure> {
         let Some(head) = self.head()? else { return Ok(false) };
         Ok(head.header("content-md5") == Some(md5)
@@ -147,7 +147,7 @@ pub(super) fn digest(body: &Bytes) -> String {
     STANDARD.encode(Md5::digest(body))
 }
 
-/// Eight hexadecimal digits by chance.
+/// Eight random hexadecimal digits.
 pub(super) fn random() -> Result<String> {
     let number = getrandom::u32().map_err(|error| {
         Error::failed("the system gives no random numbers").because_text(error.to_string())

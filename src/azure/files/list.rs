@@ -17,10 +17,10 @@ use crate::{
     error::{Error, Result},
 };
 
-/// No file is longer, in bytes: the largest has 4 TiB. Sums of such lengths cannot overflow.
+/// The maximum length of a file in bytes: the largest has 4 TiB. Sums of these lengths cannot overflow.
 const LONGEST: u64 = 1 << 50;
 
-/// What a share is mounted with.
+/// The protocol of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Windows file sharing.
@@ -34,7 +34,7 @@ pub enum Protocol {
 pub struct Share {
     /// Its name.
     pub name: String,
-    /// What it is mounted with.
+    /// Its protocol.
     pub protocol: Protocol,
     /// The most that it may hold, in GiB.
     pub quota: u64,
@@ -49,7 +49,7 @@ pub struct Share {
 pub struct Entry {
     /// Its name, without the path.
     pub name: String,
-    /// The number that the service knows it by, if it gives one.
+    /// Its id in the service, if it has one.
     pub id: Option<String>,
     /// Whether it is a directory.
     pub directory: bool,
@@ -64,9 +64,9 @@ pub struct Entry {
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// What it holds.
+    /// Its content.
     pub items: Vec<T>,
-    /// Where the next one begins, unless this is the last.
+    /// The marker of the next page, unless this is the last.
     pub next: Option<String>,
 }
 
@@ -88,7 +88,7 @@ pub(super) fn shares(body: impl BufRead) -> Result<Page<ShareItem>, Failure> {
     })
 }
 
-/// A share as it stands in a list.
+/// A share as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct ShareXml {
@@ -120,7 +120,7 @@ fn share(item: &Listed, content: ShareXml) -> Result<ShareItem> {
     Ok(ShareItem { share: Share { name, protocol, quota, metadata, snapshots: Vec::new() }, snapshot })
 }
 
-/// Puts snapshots to their shares. A snapshot of a share that is not live is left out.
+/// Assigns snapshots to their shares. A snapshot of a share that is not live is left out.
 pub(super) fn join(items: Vec<ShareItem>) -> Vec<Share> {
     let mut shares = Vec::<Share>::new();
     let mut snapshots = BTreeMap::<String, Vec<ExistingSnapshot>>::new();
@@ -144,7 +144,7 @@ pub(super) fn entries(body: impl BufRead) -> Result<Page<Entry>, Failure> {
     read(body, "Entries", &mut |item| entry(item).map(Some))
 }
 
-/// A file or directory as it stands in a list.
+/// A file or directory as listed.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct EntryXml {
@@ -170,7 +170,7 @@ fn entry(item: &Listed) -> Result<Entry> {
     let directory = match item.kind() {
         "File" => false,
         "Directory" => true,
-        // Passing over what is not known would be a backup that lacks it.
+        // Skipping unknown entries would make the backup incomplete.
         other => return Err(broken(&format!("it has an entry of the unknown kind {other:?}"))),
     };
     let name = name(item)?;
@@ -181,7 +181,7 @@ fn entry(item: &Listed) -> Result<Entry> {
         None => return Err(broken(&format!("the file {name:?} has no length"))),
     };
     if bytes > LONGEST {
-        return Err(broken(&format!("{bytes} is no length of the file {name:?}")));
+        return Err(broken(&format!("{bytes} is not a valid length of the file {name:?}")));
     }
     let time = |text: &Option<String>| some(text).map(timestamp).transpose();
     let smb = SmbProperties {
@@ -196,7 +196,7 @@ fn entry(item: &Listed) -> Result<Entry> {
     Ok(Entry { name, id, directory, bytes, etag, smb })
 }
 
-/// A text; an empty one counts as none.
+/// A text; an empty one counts as missing.
 fn some(text: &Option<String>) -> Option<&str> {
     text.as_deref().filter(|text| !text.is_empty())
 }
@@ -224,9 +224,9 @@ fn name(item: &Listed) -> Result<String> {
     }
 }
 
-/// A moment as the File service writes it: RFC 3339 with up to seven decimals.
+/// A time in the format of the File service: RFC 3339 with up to seven decimals.
 pub(super) fn timestamp(text: &str) -> Result<Timestamp> {
-    text.parse().map_err(|error: jiff::Error| broken(&format!("{text:?} is no time")).because(&error))
+    text.parse().map_err(|error: jiff::Error| broken(&format!("{text:?} is not a time")).because(&error))
 }
 
 /// Attributes as the service writes them, with or without spaces, in one spelling: `Archive|ReadOnly`. That an entry
@@ -238,7 +238,7 @@ pub(super) fn attributes(text: &str) -> String {
 }
 
 fn number(text: &str) -> Result<u64> {
-    text.trim().parse().map_err(|_| broken(&format!("{text:?} is no number")))
+    text.trim().parse().map_err(|_| broken(&format!("{text:?} is not a number")))
 }
 
 fn broken(what: &str) -> Error {
@@ -296,15 +296,15 @@ mod tests {
             ("<Directory><Properties/></Directory>", "no name"),
             (
                 "<File><Name>a</Name><Properties><Content-Length>x</Content-Length></Properties></File>",
-                "no number",
+                "not a number",
             ),
             (
                 "<File><Name>a</Name><Properties><Content-Length>18446744073709551615</Content-Length></Properties></File>",
-                "18446744073709551615 is no length of the file \"a\"",
+                "18446744073709551615 is not a valid length of the file \"a\"",
             ),
             (
                 "<Directory><Name>a</Name><Properties><ChangeTime>now</ChangeTime></Properties></Directory>",
-                "no time",
+                "not a time",
             ),
         ] {
             let text = directory(entries).unwrap_err().to_string();

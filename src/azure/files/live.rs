@@ -1,4 +1,4 @@
-//! A look into a share itself, before something is restored into it.
+//! Listing the live share before a restore into it.
 
 use std::io::BufReader;
 
@@ -15,7 +15,7 @@ impl FileService {
     /// Whether a share holds a file or a directory. False only if a complete list says so.
     ///
     /// # Errors
-    /// It is not there, the service refuses, or sends what cannot be understood.
+    /// It does not exist, or the service refuses or sends an invalid answer.
     pub fn has_content(&self, share: &str, cancel: &Cancel) -> Result<bool> {
         let look = || -> Result<bool, Failure> {
             let mut markers = Markers::default();
@@ -32,6 +32,6 @@ impl FileService {
             }
             Ok(false)
         };
-        look().map_err(|failure| failed(failure, format!("cannot look into the share {share:?}")))
+        look().map_err(|failure| failed(failure, format!("cannot list the share {share:?}")))
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// The file service of a storage account; clones share connections and what was learned about the credential.
+/// The file service of a storage account; clones share connections and the state of the credential.
 #[derive(Clone)]
 pub struct FileService {
     http: Http,
@@ -46,7 +46,7 @@ impl FileService {
     /// The service at an address such as `https://account.file.core.windows.net/`.
     ///
     /// # Errors
-    /// Exit code 2: it is no such address, or not an encrypted one.
+    /// Exit code 2: it is not a valid address, or not an encrypted one.
     pub fn new(http: &Http, endpoint: &str, account: &str, credential: Credential) -> Result<Self> {
         let endpoint = Endpoint::parse(Service::File, endpoint)?;
         Ok(Self { http: http.clone(), endpoint, access: Access::storage(account, credential) })
@@ -63,9 +63,9 @@ impl FileService {
         self.access.account()
     }
 
-    /// A request for a share (an empty path) or for what a path in it leads to.
+    /// A request for a share (an empty path) or for a path in it.
     fn request(&self, method: Method, share: &str, path: &str) -> Result<Request, Failure> {
-        // Without its share a path would lead to the service itself.
+        // Without a share a path would address the service itself.
         let mut names = vec![share];
         if !path.is_empty() {
             names.extend(path.split('/'));

@@ -1,4 +1,4 @@
-//! What belongs to a file or directory besides its content, and the headers that it travels in.
+//! Properties of files and directories, and their headers.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::list;
 use crate::{azure::request::Request, error::Result};
 
-/// The attributes that the service takes; what else it reports, such as `SparseFile`, is its own affair.
+/// The attributes that can be set; others, such as `SparseFile`, are only reported.
 const SETTABLE: [&str; 8] =
     ["ReadOnly", "Hidden", "System", "Archive", "Temporary", "Offline", "NotContentIndexed", "NoScrubData"];
 
-/// What Windows file sharing keeps with a file or directory.
+/// SMB properties of a file or directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SmbProperties {
@@ -33,7 +33,7 @@ pub struct SmbProperties {
     pub permission_key: Option<String>,
 }
 
-/// What comes with a file's content.
+/// Properties of a file's content.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FileProperties {
@@ -79,7 +79,7 @@ impl FileProperties {
         }
     }
 
-    /// Adds the headers that set the properties of the content. What they do not name is cleared.
+    /// Adds the headers that set the properties of the content. Others are cleared.
     pub(super) fn put(&self, request: Request) -> Request {
         request
             .header_if("x-ms-content-type", self.content_type.as_deref())

@@ -1,4 +1,4 @@
-//! Reading what a snapshot holds: directories, their properties, and files.
+//! Reading a snapshot: directories, their properties, and files.
 
 use std::{
     collections::BTreeMap,
@@ -24,10 +24,10 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// What is asked of each entry besides its name.
+/// The requested properties of each entry.
 const INCLUDE: &str = "Timestamps,ETag,Attributes,PermissionKey";
 
-/// How far a directory has been listed: at first, not at all.
+/// The progress of the listing of a directory.
 #[derive(Default)]
 pub struct Progress(Markers);
 
@@ -42,7 +42,7 @@ impl FileService {
     /// The live shares with their snapshots, those of other programs too. Shares that were deleted are not among them.
     ///
     /// # Errors
-    /// The service refuses, or sends what cannot be understood.
+    /// The service refuses or sends an invalid answer.
     pub fn shares(&self, cancel: &Cancel) -> Result<Vec<Share>> {
         let what = || format!("cannot list the file shares of the storage account {:?}", self.account());
         let mut items = Vec::new();
@@ -59,7 +59,7 @@ impl FileService {
     /// All entries of a directory of a snapshot, one level; an empty path is the root.
     ///
     /// # Errors
-    /// It is not there, the service refuses, or sends what cannot be understood.
+    /// It does not exist, or the service refuses or sends an invalid answer.
     pub fn list(&self, snapshot: &ShareSnapshot, directory: &str, cancel: &Cancel) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         self.pages(cancel, &mut entries, &|marker| self.page(snapshot, directory, marker, cancel))
@@ -71,7 +71,7 @@ impl FileService {
     /// `progress` stays where it is.
     ///
     /// # Errors
-    /// As [`FileService::list`].
+    /// Like [`FileService::list`].
     pub fn list_page(
         &self,
         snapshot: &ShareSnapshot,
@@ -91,7 +91,7 @@ impl FileService {
     /// Metadata and properties of a directory of a snapshot; an empty path is the root.
     ///
     /// # Errors
-    /// It is not there, the service refuses, or sends what cannot be understood.
+    /// It does not exist, or the service refuses or sends an invalid answer.
     pub fn directory(
         &self,
         snapshot: &ShareSnapshot,
@@ -225,7 +225,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// What says later why this failed, wherever it goes.
+    /// A handle that provides the cause of a failure later.
     pub fn witness(&self) -> Witness {
         self.witness.clone()
     }
@@ -258,7 +258,7 @@ impl Content {
         }
     }
 
-    /// Takes note that the connection broke, and waits; an error if no byte has come for too long.
+    /// Records a broken connection, and waits; an error if no byte has arrived for too long.
     fn stumble(&mut self, failure: Failure) -> Result<(), Failure> {
         self.body = None;
         match self.breaks.pause(self.service.http.policy(), &failure) {
@@ -268,7 +268,7 @@ impl Content {
         }
     }
 
-    /// Asks for the rest.
+    /// Requests the rest.
     fn go_on(&self) -> Result<Incoming, Failure> {
         let request = self.request.clone().header("x-ms-range", &format!("bytes={}-", self.at));
         let answer = self.service.send(request, &self.cancel)?;

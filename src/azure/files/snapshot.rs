@@ -1,4 +1,4 @@
-//! Snapshots of shares: taking one, finding those that a crash left, and removing them.
+//! Snapshots of shares: creating one, finding those left by a crash, and removing them.
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
@@ -22,7 +22,7 @@ const IN_PROGRESS: &str = "ShareSnapshotInProgress";
 pub struct SnapshotId(String);
 
 impl SnapshotId {
-    /// Takes over an id.
+    /// Validates an id.
     ///
     /// # Errors
     /// It is empty or blank, or holds what no id has: spaces or characters that do not print.
@@ -32,7 +32,7 @@ impl SnapshotId {
             Ok(Self(id))
         } else {
             Err(Error::failed(format!("the File service gave {id:?} as the id of a share snapshot")).hint(
-                "this is not what the service does; does something stand between this machine and Azure?",
+                "Azure does not send this; a proxy between this machine and Azure may have changed the answer",
             ))
         }
     }
@@ -49,7 +49,7 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// A snapshot that this program took: it may be read, and it must be removed in the end.
+/// A snapshot created by this program: it may be read, and must be removed at the end.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a snapshot that is not removed stays until a later run finds it"]
 pub struct ShareSnapshot {
@@ -114,7 +114,7 @@ impl FileService {
     }
 
     /// A snapshot that an earlier run took and did not remove, to be removed now: one whose metadata holds `mark`, a
-    /// name (which differs not by case) and a value. Anybody else's snapshots are never given.
+    /// name (which differs not by case) and a value. Other programs' snapshots are never given.
     pub fn orphan(&self, share: &str, found: &ExistingSnapshot, mark: (&str, &str)) -> Option<ShareSnapshot> {
         let (name, value) = mark;
         let marked = found.metadata.iter().any(|(key, held)| key.eq_ignore_ascii_case(name) && held == value);
@@ -143,7 +143,7 @@ impl FileService {
 
 fn refusal(failure: Failure, what: String) -> Error {
     let hint = if failure.is(IN_PROGRESS) {
-        "something else takes snapshots of this share all the time: let them not meet this run"
+        "another program takes snapshots of this share continuously: schedule it at another time than this run"
     } else if failure.is("ShareSnapshotCountExceeded") {
         "the share has as many snapshots as Azure allows (200): remove old ones, for example in the Azure portal"
     } else {

@@ -1,4 +1,4 @@
-//! The directories of a share itself, to look at what it has now.
+//! Listing the directories of the live share.
 
 use std::io::BufReader;
 
@@ -12,10 +12,10 @@ use crate::{
 };
 
 impl FileService {
-    /// Shows every entry of a directory of the live share, one level; an empty path is the root.
+    /// Passes on every entry of a directory of the live share, one level; an empty path is the root.
     ///
     /// # Errors
-    /// It is not there, the service refuses, or sends what cannot be understood.
+    /// It does not exist, or the service refuses or sends an invalid answer.
     pub fn each_live_entry(
         &self,
         share: &str,

@@ -12,15 +12,15 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How much one Put Range carries at most, in bytes.
+/// The maximum size of one Put Range, in bytes.
 const RANGE: u64 = 4 * 1024 * 1024;
 
-/// What became of a file or directory that was to be written.
+/// The result of writing a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uploaded {
     /// It was written.
     Done,
-    /// Something was there already and was left as it is.
+    /// It already existed and was not changed.
     Exists,
 }
 
@@ -113,7 +113,7 @@ impl FileService {
         Ok(Uploaded::Done)
     }
 
-    /// Gives a share a security descriptor (SDDL) and returns its key there, for [`SmbProperties::permission_key`].
+    /// Stores a security descriptor (SDDL) in a share and returns its key there, for [`SmbProperties::permission_key`].
     ///
     /// # Errors
     /// The service refuses it.
@@ -153,8 +153,8 @@ impl FileService {
         }
     }
 
-    /// Makes the file with its length, all zero, or makes it anew. It has its permission from the start, so that
-    /// nobody reads it who may not.
+    /// Makes the file with its length, all zero, or recreates it. It has its permission from the start, so that
+    /// it is never readable without permission.
     fn create_file(
         &self,
         share: &str,

@@ -89,7 +89,7 @@ fn what_azure_and_folders_need_is_named() {
     assert!(unknown[0].starts_with("6: sources.pg.exclude_servers: unknown key"), "{unknown:?}");
     one_problem(
         with("[sources.d]\nkind = \"directory\"\n"),
-        "4: sources.d.paths: missing: the folders to back up, as a list",
+        "4: sources.d.paths: missing: the directories to back up, as a list",
     );
     one_problem(
         with("[sources.d]\nkind = \"directory\"\npaths = [\"/a\", \"/a\"]\n"),
@@ -100,12 +100,12 @@ fn what_azure_and_folders_need_is_named() {
 #[test]
 fn folders_that_would_be_backed_up_into_themselves_and_patterns_of_any_depth_are_refused() {
     for (path, problem) in [
-        ("/r", "/r is the repository, which is not backed up into itself; take it out"),
-        ("/r//data/", "/r/data lies in the repository, which is not backed up into itself; take it out"),
-        ("/r/*/x", "/r is the repository, which is not backed up into itself; take it out"),
+        ("/r", "/r is the repository, which is not backed up into itself; remove it"),
+        ("/r//data/", "/r/data lies in the repository, which is not backed up into itself; remove it"),
+        ("/r/*/x", "/r is the repository, which is not backed up into itself; remove it"),
         (
             "/var/lib/tik-backup/spool",
-            "/var/lib/tik-backup/spool lies in the state directory, which is not backed up into itself; take it out",
+            "/var/lib/tik-backup/spool lies in the state directory, which is not backed up into itself; remove it",
         ),
         (
             "/srv/**/uploads",

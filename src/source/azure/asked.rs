@@ -1,5 +1,5 @@
-//! The storage accounts while they are being asked: threads of their own ask them, so that the work with those that have
-//! answered does not wait for one that does not answer.
+//! Queries the storage accounts on separate threads, so that the work on accounts that have
+//! answered does not wait for the others.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -25,23 +25,23 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Accounts that are asked at the same time. Some may stay silent for a minute: the others are not to queue behind them.
+/// The number of accounts that are queried in parallel. Some may not answer for a minute: the others should not wait for them.
 const PARALLEL: usize = 32;
-/// How often a waiting thread looks whether the run was cancelled.
-const LOOK: Duration = Duration::from_millis(100);
-/// After one account has answered late, the run waits this long for others, so that they are planned together.
+/// How often a waiting thread checks whether the run was cancelled.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// After a late answer, the run waits this long for further ones, to plan them together.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Accounts that are being asked, and what they have answered so far.
+/// Accounts that are being queried, and their answers so far.
 pub(super) struct Asked {
-    /// What is known without the accounts.
+    /// The discovery without the accounts.
     base: Discovery,
     wanted: Vec<Wanted>,
-    /// The next account to ask.
+    /// The next account to query.
     next: AtomicUsize,
     answers: Mutex<Vec<Option<Answer>>>,
     answered: Condvar,
-    /// How many of them were told of.
+    /// The number of reported answers.
     told: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ struct Answer {
 }
 
 impl Asked {
-    /// Finds the accounts and begins to ask them.
+    /// Finds the accounts and starts to query them.
     ///
     /// # Errors
     /// The accounts of no subscription could be listed.
@@ -71,7 +71,7 @@ impl Asked {
             let span = tracing::Span::current();
             let work = move || span.in_scope(|| asked.work(&azure, &probe, &config, &cancel));
             if let Err(error) = thread::Builder::new().name("azure-account".to_owned()).spawn(work) {
-                // One thread asks all of them too.
+                // One thread is enough to query all of them.
                 if number == 0 {
                     return Err(Error::failed("cannot start a thread").because(&error));
                 }
@@ -85,14 +85,14 @@ impl Asked {
         self.answers.lock()
     }
 
-    /// Asks one account after the other, until each account has been asked or is being asked.
+    /// Queries one account after the other, until each has been or is being queried.
     fn work(&self, azure: &Azure, probe: &Probe, config: &AzureStorageConfig, cancel: &Cancel) {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(wanted) = self.wanted.get(number) else { return };
             let asked = catch_unwind(AssertUnwindSafe(|| ask(azure, probe, config, wanted, cancel)));
             let (found, reached) = asked.unwrap_or_else(|_| {
-                let problem = Some(Problem::new("the thread that asked it panicked"));
+                let problem = Some(Problem::new("the thread that queried the account panicked"));
                 let item = Item { name: wanted.account.name.clone(), estimate: None, problem };
                 (Discovery { items: vec![item], ..Discovery::default() }, None)
             });
@@ -119,14 +119,14 @@ impl Asked {
             if left.is_some_and(|left| left.is_zero()) {
                 break;
             }
-            let pause = left.map_or(LOOK, |left| left.min(LOOK));
+            let pause = left.map_or(POLL_INTERVAL, |left| left.min(POLL_INTERVAL));
             self.answered.wait_for(&mut answers, pause);
         }
         cancel.check()?;
         Ok(answers)
     }
 
-    /// What the accounts have answered once all of them have, or so long after now.
+    /// The answers once all accounts have answered, or after this time.
     ///
     /// # Errors
     /// The run is cancelled.
@@ -149,14 +149,14 @@ impl Asked {
                 }
             }
         }
-        // The same answer in the same order, however long each took.
+        // In a fixed order, independent of the response times.
         found.items.sort_by(|a, b| a.name.cmp(&b.name));
         found.excluded.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
     }
 
-    /// As [`Asked::found`], once more accounts have answered than it told of the last time: soon after the first of them
-    /// has, so that what answers late does not wait for the slowest.
+    /// Like [`Asked::found`], once more accounts have answered than at the last report: soon after the first of them
+    /// has, so that late answers do not wait for the slowest.
     ///
     /// # Errors
     /// The run is cancelled.
@@ -167,7 +167,7 @@ impl Asked {
         self.found(GRACE, cancel)
     }
 
-    /// The way to an account, once it has answered; `None` if it is not there or could not be asked.
+    /// The connection to an account, once it has answered; `None` if it does not exist or could not be queried.
     ///
     /// # Errors
     /// The run is cancelled.
@@ -180,7 +180,7 @@ impl Asked {
     }
 }
 
-/// How many have answered.
+/// The number of answers.
 fn count(answers: &[Option<Answer>]) -> usize {
     answers.iter().flatten().count()
 }

@@ -2,13 +2,13 @@
 
 use crate::settings::{AzurePrincipal, Paths, Patterns, azure::read_principal, reader::Reader};
 
-/// How many blobs or files of an item are read at the same time unless something else is said.
+/// How many blobs or files of an item are read at the same time by default.
 const PARALLEL_DOWNLOADS: usize = 16;
 
 /// All storage accounts that a service principal can see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzureStorageConfig {
-    /// Who asks.
+    /// The service principal.
     pub principal: AzurePrincipal,
     /// Accounts to back up.
     pub accounts: Patterns,
@@ -18,7 +18,7 @@ pub struct AzureStorageConfig {
     pub exclude_containers: Patterns,
     /// File shares to leave out.
     pub exclude_shares: Patterns,
-    /// Blobs and files to leave out: globs relative to their container or share, as those of folders.
+    /// Blobs and files to leave out: globs relative to their container or share, as those of directories.
     pub exclude: Vec<String>,
     /// How many blobs or files of an item are read at the same time, 1 to 64.
     pub parallel_downloads: usize,

@@ -1,13 +1,13 @@
-//! What the manifest says of a container or share.
+//! The manifest of a container or share.
 
 use serde::{Deserialize, Serialize};
 
 use crate::source::{directory::Rule, kind::Kind, manifest};
 
-/// So many names are written out; of the others there is the count.
+/// The maximum number of names that are written out; the others are counted.
 const NAMES: usize = 20;
 
-/// What only Azure storage has.
+/// The part specific to Azure storage.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// Storage account.
@@ -25,11 +25,11 @@ pub struct Detail {
     pub hierarchical: bool,
     /// Blobs or files that the service listed.
     pub listed: u64,
-    /// Those whose content is in the snapshot.
+    /// The number of those whose content is in the snapshot.
     pub stored: u64,
     /// Bytes of these.
     pub bytes: u64,
-    /// Those among them whose content was taken over from the previous snapshot.
+    /// Those among them whose content was reused from the previous snapshot.
     pub unchanged: u64,
     /// Bytes that were downloaded for the others.
     pub downloaded_bytes: u64,
@@ -38,10 +38,10 @@ pub struct Detail {
     /// Blobs or files that could not be read, those in the archive tier included: not protected.
     #[serde(default)]
     pub omitted: u64,
-    /// The rules of `exclude`, each with how many entries of the listing it kept out.
+    /// The rules of `exclude`, each with the number of excluded entries.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<Rule>,
-    /// Blobs that a rule keeps out, directories not counted.
+    /// Blobs excluded by a rule, without directories.
     #[serde(default)]
     pub excluded_blobs: u64,
     /// Blobs that cannot be read because they are in the archive tier, and were never read before: not protected.
@@ -52,7 +52,7 @@ pub struct Detail {
     pub vanished: Named,
     /// Blobs that changed while they were read, and were read again.
     pub changed: Named,
-    /// Blobs whose content, read twice, is not what the MD5 says that the service keeps of it.
+    /// Blobs whose content, read twice, does not match the MD5 recorded by the service.
     pub md5_differs: Named,
 }
 
@@ -102,7 +102,7 @@ impl Named {
 }
 
 impl Detail {
-    /// What an operator should know, in sentences.
+    /// Notes for the operator.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let plural = |count: u64| if count == 1 { "blob" } else { "blobs" };
@@ -117,13 +117,13 @@ impl Detail {
             ));
         }
         if self.stored == 0 && self.excluded.iter().any(|rule| rule.entries > 0) && self.omitted == 0 {
-            notes.push("NOTHING of it is in the backup: all of it is left out by `exclude`".to_owned());
+            notes.push("NOTHING of this item is in the backup: `exclude` matches everything".to_owned());
         }
         if self.md5_differs.count > 0 {
             let count = self.md5_differs.count;
             let what = if self.share.is_some() { "files" } else { plural(count) };
             notes.push(format!(
-                "the content of {count} {what} is not what the MD5 says that the service keeps of it: {}; stored as read",
+                "the content of {count} {what} does not match the MD5 recorded by the service: {}; stored as read",
                 self.md5_differs.names()
             ));
         }

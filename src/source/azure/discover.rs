@@ -1,4 +1,4 @@
-//! What a service principal can see: subscriptions, storage accounts, containers and shares.
+//! Discovery with a service principal: subscriptions, storage accounts, containers and shares.
 
 use std::{collections::HashMap, sync::Arc, thread};
 
@@ -21,7 +21,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A snapshot of a share that a run on another machine took is taken for left behind after this time.
+/// A share snapshot of a run on another machine counts as left behind after this time.
 const ORPHAN_AGE: i64 = 2 * 86_400;
 
 /// A storage account and how to reach its services.
@@ -30,25 +30,25 @@ pub(super) struct Reached {
     pub(super) account: Account,
     pub(super) blobs: Option<BlobService>,
     pub(super) files: Option<FileService>,
-    /// What an operator should know of the way in.
+    /// Notes about the credential.
     pub(super) notes: Vec<String>,
-    /// Snapshots of its shares that runs of ours left behind, as discovery saw them.
+    /// Snapshots of its shares left behind by earlier runs, as found by discovery.
     pub(super) orphans: Arc<HashMap<String, Vec<ExistingSnapshot>>>,
-    /// When it was last given up.
+    /// When the last attempt was abandoned.
     pub(super) outage: Arc<Outage>,
 }
 
-/// A storage account to be asked.
+/// A storage account to be queried.
 pub(super) struct Wanted {
     pub(super) account: Account,
-    /// That its subscription is disabled, if it is.
+    /// The message about its subscription, if that is disabled.
     disabled: Option<String>,
 }
 
-/// The accounts to be asked, of all subscriptions, and what is known without asking them.
+/// The accounts to be queried, of all subscriptions, and the discovery without them.
 ///
 /// # Errors
-/// Not even the subscriptions could be listed. That there is no account at all is an error too: more likely a right is
+/// The subscriptions could not be listed. Finding no account at all is an error too: most likely a permission is
 /// missing.
 pub(super) fn accounts(
     azure: &Azure,
@@ -75,7 +75,7 @@ pub(super) fn accounts(
     let refused = !found.items.is_empty();
     if none && !refused {
         let mut text = format!("the service principal sees no storage account in {count} subscriptions");
-        // Nothing else is excluded where there is no account: these are disabled subscriptions.
+        // Without accounts, the exclusions are only disabled subscriptions.
         for Excluded { rule, .. } in &found.excluded {
             text = format!("{text}; {rule}");
         }
@@ -87,12 +87,12 @@ pub(super) fn accounts(
         if !there.into_iter().any(|known| known == name) {
             let problem = if refused {
                 Problem::new(
-                    "it was not found, though `accounts` names it; it may be in a subscription that could not be asked",
+                    "`accounts` names this account, but it was not found; it may be in a subscription that could not be listed",
                 )
-                .hint("see what is said of the subscription, or correct the name")
+                .hint("see the problem reported for the subscription, or correct the name")
             } else {
                 Problem::new(
-                    "there is no such storage account, or the service principal may not see it, though `accounts` names it",
+                    "`accounts` names this account, but it does not exist or the service principal may not see it",
                 )
                 .hint("give the service principal the role Reader on it, or correct the name")
             };
@@ -110,15 +110,15 @@ fn rule(config: &AzureStorageConfig, name: &str) -> Option<String> {
     }
 }
 
-/// Why a service of an account could not be asked.
+/// Why a service of an account could not be listed.
 struct Trouble {
-    /// As it is said of this service alone.
+    /// The problem for this service alone.
     alone: Problem,
-    /// The same without what is the service's own; two services with the same here have the same trouble.
+    /// The same without details of the service; two services with the same text have the same problem.
     shared: String,
 }
 
-/// How the services of one account are asked.
+/// Queries the services of one account.
 struct Ask<'a> {
     azure: &'a Azure,
     probe: &'a Probe,
@@ -127,7 +127,7 @@ struct Ask<'a> {
     cancel: &'a Cancel,
 }
 
-/// The containers and shares of one account. What cannot be asked becomes an item with its problem.
+/// The containers and shares of one account. A service that cannot be listed becomes an item with its problem.
 pub(super) fn ask(
     azure: &Azure,
     probe: &Probe,
@@ -162,7 +162,8 @@ pub(super) fn ask(
             ask.files(credential.clone())
         });
         let blobs = ask.blobs(credential.clone());
-        let panicked = |_| Some(Err(ask.trouble("", &Error::failed("the thread that asked it panicked"))));
+        let panicked =
+            |_| Some(Err(ask.trouble("", &Error::failed("the thread that queried the service panicked"))));
         (blobs, files.join().unwrap_or_else(panicked))
     });
     let (mut blob_trouble, mut file_trouble) = (None, None);
@@ -196,12 +197,12 @@ pub(super) fn ask(
     (found, Some(reached))
 }
 
-/// What kept services from being asked: one item for both if it is the same.
+/// The problems of services: one item for both if they are the same.
 fn add_troubles(found: &mut Discovery, account: &str, blobs: Option<Trouble>, files: Option<Trouble>) {
     let shares = format!("{account}/{SHARE}");
     match (blobs, files) {
         (Some(blobs), Some(files)) if blobs.shared == files.shared => {
-            let what = "neither its blob service nor its file service could be asked";
+            let what = "neither its blob service nor its file service could be listed";
             let problem = Problem { text: format!("{what}: {}", blobs.alone.text), hint: blobs.alone.hint };
             found.items.push(broken(account.to_owned(), problem));
         }
@@ -244,7 +245,7 @@ impl Ask<'_> {
         )
     }
 
-    /// Whether the service answers at all. One that is busy is given the time that any request is given.
+    /// Whether the service answers at all. A busy one gets the normal timeout.
     fn reach(&self, what: &str, service: Service, endpoint: &str) -> Result<(), Trouble> {
         match self.probe.reach(service, endpoint, self.cancel) {
             Ok(Reach::Answers | Reach::Busy) => Ok(()),
@@ -259,9 +260,9 @@ impl Ask<'_> {
         }
     }
 
-    /// What is said of a service for this error.
+    /// The problem of a service for this error.
     fn trouble(&self, endpoint: &str, error: &Error) -> Trouble {
-        // Where there is something to do about it, services for which it is the same have the same trouble.
+        // If the error has a hint, services with the same error have the same problem.
         let shared = error.hint_text().map_or_else(
             || error.summary().replace(endpoint.trim_end_matches('/'), "ADDRESS"),
             str::to_owned,
@@ -269,7 +270,7 @@ impl Ask<'_> {
         Trouble { alone: self.told(error), shared }
     }
 
-    /// An error as the problem of an item, with what is known of the subscription.
+    /// An error as the problem of an item, with the state of the subscription.
     fn told(&self, error: &Error) -> Problem {
         match self.disabled {
             Some(disabled) => Problem::new(format!("{disabled}: {}", error.summary()))
@@ -279,14 +280,14 @@ impl Ask<'_> {
     }
 }
 
-/// The snapshots of a share that a run of ours left when it was killed.
+/// The share snapshots left by killed runs.
 fn left_behind(share: &Share) -> Option<(String, Vec<ExistingSnapshot>)> {
     let ours = |snapshot: &&ExistingSnapshot| mark_of(snapshot).is_some_and(is_orphan);
     let orphans: Vec<_> = share.snapshots.iter().filter(ours).cloned().collect();
     (!orphans.is_empty()).then(|| (share.name.clone(), orphans))
 }
 
-/// What marks a snapshot as one of ours, if it is.
+/// The mark of a snapshot, if it was created by this program.
 pub(super) fn mark_of(snapshot: &ExistingSnapshot) -> Option<&str> {
     let mut metadata = snapshot.metadata.iter();
     metadata.find(|(key, _)| key.eq_ignore_ascii_case(MARK)).map(|(_, value)| value.as_str())
@@ -317,11 +318,11 @@ pub(super) fn run_mark() -> String {
 
 fn host() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    // It travels in a header.
+    // It is sent in a header.
     name.chars().filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).collect()
 }
 
-/// Whether the run that left this mark is over: its process is gone, or on another machine it is too long ago.
+/// Whether the run with this mark has ended: its process no longer exists or, on another machine, it is too old.
 fn is_orphan(mark: &str) -> bool {
     let mut parts = mark.split(' ');
     let (Some(on), Some(process), Some(since)) = (parts.next(), parts.next(), parts.next()) else {
@@ -332,7 +333,7 @@ fn is_orphan(mark: &str) -> bool {
         return old;
     }
     let process = process.parse::<i32>().ok().and_then(rustix::process::Pid::from_raw);
-    // That it is another user's, who may not be signalled, is no sign of its end.
+    // A process of another user, which may not be signalled, still exists.
     let gone = |process| rustix::process::test_kill_process(process) == Err(rustix::io::Errno::SRCH);
     old || process.is_some_and(gone)
 }

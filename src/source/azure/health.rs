@@ -1,4 +1,4 @@
-//! What the downloads of an item tell of each other: whether a failure is that of one blob or file, or of the service.
+//! Shared state of the downloads of an item: decides whether a failure affects one blob or file, or the service.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
@@ -14,15 +14,14 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// After so many that may not be read, or for which the service does not answer, and not one that could be read, the others
-/// are not tried.
+/// After this number of refusals or timeouts without a success, the others are not tried.
 const IN_A_ROW: u64 = 32;
-/// Once one could not be read although the service answers, others are waited for no longer than this.
-pub(super) const HASTY: Duration = Duration::from_secs(20);
-/// An account that did not answer for minutes is asked whether it answers now before it is waited for again as long.
-const REMEMBERED: Duration = Duration::from_secs(15 * 60);
+/// The timeout for others, once one could not be read although the service answers.
+pub(super) const SHORT_TIMEOUT: Duration = Duration::from_secs(20);
+/// An account that did not answer for minutes is checked before the full timeout is used again.
+const RECENT_OUTAGE: Duration = Duration::from_secs(15 * 60);
 
-/// When a service of an account was last given up, shared by its items.
+/// When a service of an account last timed out, shared by its items.
 #[derive(Default)]
 pub(super) struct Outage(Mutex<Option<Instant>>);
 
@@ -32,7 +31,7 @@ impl Outage {
     }
 }
 
-/// How a service of an account is asked whether it answers.
+/// How to check whether a service of an account answers.
 #[derive(Clone, Copy)]
 pub(super) struct Access<'a> {
     pub(super) probe: &'a Probe,
@@ -43,17 +42,19 @@ pub(super) struct Access<'a> {
 }
 
 impl Access<'_> {
-    /// Fails early if an item before this one has waited in vain, and the service still does not answer.
+    /// Fails early if an earlier item has timed out, and the service still does not answer.
     pub(super) fn require(&self) -> Result<()> {
-        let recent = self.outage.since().is_some_and(|since| since.elapsed() < REMEMBERED);
+        let recent = self.outage.since().is_some_and(|since| since.elapsed() < RECENT_OUTAGE);
         if !recent || self.answers()? {
             return Ok(());
         }
-        Err(Error::failed("the storage account does not answer; another item has waited for it for minutes")
-            .hint("check the network, the firewall and the state of Azure, and run the backup again"))
+        Err(Error::failed(
+            "the storage account does not answer; another item has already waited minutes for it",
+        )
+        .hint("check the network, the firewall and the state of Azure, and run the backup again"))
     }
 
-    /// Whether the service answers anything now but that it is busy.
+    /// Whether the service answers now with anything other than that it is busy.
     fn answers(&self) -> Result<bool> {
         let answers = matches!(self.probe.reach(self.service, self.endpoint, self.cancel)?, Reach::Answers);
         *self.outage.since() = if answers { None } else { Some(Instant::now()) };
@@ -64,14 +65,14 @@ impl Access<'_> {
 /// Shared by the downloads of one item.
 pub(super) struct Health<'a> {
     access: Access<'a>,
-    /// How many are stored, whether they were downloaded or taken over.
+    /// The number of stored entries, downloaded or reused.
     stored: AtomicU64,
     forbidden: AtomicU64,
-    /// How many were not answered.
+    /// The number of timeouts.
     unanswered: AtomicU64,
-    /// Whether one was not answered although the service is well.
+    /// Whether one timed out although the service answers.
     odd: AtomicBool,
-    /// The first refusal for want of rights.
+    /// The first refusal because of missing permission.
     first: Mutex<Option<Failure>>,
 }
 
@@ -87,12 +88,12 @@ impl<'a> Health<'a> {
         }
     }
 
-    /// One is stored, whether it was downloaded or taken over.
+    /// Records a stored entry, downloaded or reused.
     pub(super) fn stored(&self) {
         self.stored.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A failure that is not about one blob or file.
+    /// Records a failure that does not concern a single blob or file.
     pub(super) fn of_service(&self, failure: Failure) -> Error {
         if failure.scope() == Scope::Passing {
             *self.access.outage.since() = Some(Instant::now());
@@ -101,7 +102,7 @@ impl<'a> Health<'a> {
     }
 
     /// Tries something about one blob or file: with little patience where that is enough (`true`), and with all of it where that
-    /// turned out not to be. Gives what came of it, or why this one cannot be read. `known` says that the previous backup
+    /// turned out not to be. Returns the result, or why this one cannot be read. `known`: the previous backup
     /// lacks it too.
     ///
     /// # Errors
@@ -119,7 +120,7 @@ impl<'a> Health<'a> {
             };
             match failure.scope() {
                 Scope::Service => return Err(failure.into()),
-                // All tries are over. If the service answers, it is this one.
+                // All attempts failed. If the service answers, the reason is this entry.
                 Scope::Passing if self.access.answers()? => self.unanswered(&failure, known)?,
                 Scope::Passing if hasty => {
                     hasty = false;
@@ -156,7 +157,7 @@ impl<'a> Health<'a> {
     /// can, the reason is not theirs either. `unreadable` says how many, and why the first of them.
     ///
     /// # Errors
-    /// So it is.
+    /// These conditions.
     pub(super) fn require_some(&self, unreadable: Option<(u64, &str)>) -> Result<()> {
         if self.stored.load(Ordering::Relaxed) > 0 {
             return Ok(());
@@ -165,8 +166,8 @@ impl<'a> Health<'a> {
         match (first, unreadable) {
             (Some(failure), _) => Err(Error::from(failure)),
             (None, Some((count, reason))) if count >= IN_A_ROW => {
-                Err(Error::failed(format!("not one of {count} could be read; of the first: {reason}"))
-                    .hint("find out why, or leave out with `exclude` what cannot be read"))
+                Err(Error::failed(format!("none of {count} could be read; the first: {reason}"))
+                    .hint("fix the cause, or exclude the unreadable objects with `exclude`"))
             }
             _ => Ok(()),
         }

@@ -1,6 +1,6 @@
-//! The list of everything in a container or share that lies beside its content: one JSON object a line, in the order of
-//! the listing. It says what the service knows of a blob or file besides its bytes, and from it the next run sees what is
-//! unchanged.
+//! The inventory of a container or share, stored next to its content: one JSON object per line, in the order of
+//! the listing. It has the properties of each blob or file, and the next run uses it to find unchanged
+//! entries.
 
 use std::{
     io::{self, Read, Write},
@@ -20,9 +20,9 @@ use crate::{
     },
 };
 
-/// Bytes that are handed on together.
+/// The size of a batch in bytes.
 const BATCH: usize = 256 * 1024;
-/// A line is not longer: names have 1,024 characters, metadata 8 KiB.
+/// The maximum length of a line: names have 1,024 characters, metadata 8 KiB.
 const MAX_LINE: usize = 1 << 20;
 
 /// Writes the list while it is being stored.
@@ -31,7 +31,7 @@ pub(super) struct Writer {
     batch: Vec<u8>,
 }
 
-/// Where the storing thread reads the list from.
+/// The reader of the list for the storing thread.
 pub(super) struct Reader {
     batches: Receiver<Vec<u8>>,
     current: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Reader {
     ended: bool,
 }
 
-/// The error of a writer tells no more than that its reader has ended: why, the error of what read says.
+/// Marks an error of a writer whose reader has ended: the error of the reader has the reason.
 #[derive(Debug)]
 struct NotTaken;
 
@@ -84,7 +84,8 @@ impl Writer {
 impl Read for Reader {
     fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
         if self.at == self.current.len() && !self.ended {
-            self.current = self.batches.recv().map_err(|_| io::Error::other("the inventory broke off"))?;
+            self.current =
+                self.batches.recv().map_err(|_| io::Error::other("writing the inventory was interrupted"))?;
             self.at = 0;
             self.ended = self.current.is_empty();
         }
@@ -110,7 +111,7 @@ pub(super) fn store<T>(
         let stored = storing.join().unwrap_or_else(|_| Err(Error::failed("storing the inventory panicked")));
         match (written, stored) {
             (Ok(value), Ok(stored)) => Ok((value, stored)),
-            // Who writes fails as well when nobody takes it in; the storage's error is the cause.
+            // The writer fails as well if its reader has ended; the storage's error is the cause.
             (Err(error), Err(storage)) if error.is::<NotTaken>() => Err(storage),
             (Err(error), _) | (Ok(_), Err(error)) => Err(error),
         }
@@ -130,14 +131,14 @@ pub(super) fn each<T: DeserializeOwned>(
     }
     copied?;
     if !lines.rest.is_empty() {
-        return Err(Error::failed(format!("{path} ends within a line")));
+        return Err(Error::failed(format!("{path} ends in the middle of a line")));
     }
     Ok(())
 }
 
 fn parse<T: DeserializeOwned>(path: &str, line: &[u8]) -> Result<T> {
     serde_json::from_slice(line)
-        .map_err(|e| Error::failed(format!("cannot understand a line of {path}")).because(&e))
+        .map_err(|e| Error::failed(format!("a line of {path} is not valid")).because(&e))
 }
 
 struct Lines<'a> {
@@ -231,7 +232,7 @@ pub(super) fn hash(text: &str) -> u64 {
     xxh3_64(text.as_bytes())
 }
 
-/// What the previous snapshot held, in a few bytes an entry: whether it is the same state, and what a listing does not tell.
+/// A compact map of the previous snapshot: the state of each entry, and the properties that a listing does not have.
 pub(super) struct Known<V>(Vec<(Key, V)>);
 
 impl<V> Known<V> {
@@ -247,7 +248,7 @@ impl<V> Known<V> {
         Self(pairs)
     }
 
-    /// What belongs to this key.
+    /// The value of this key.
     pub(super) fn get(&self, key: Key) -> Option<&V> {
         let at = self.0.binary_search_by_key(&key, |(key, _)| *key).ok()?;
         Some(&self.0[at].1)

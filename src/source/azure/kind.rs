@@ -1,4 +1,4 @@
-//! What the program asks of the kind `azure-storage`.
+//! Implementation of the kind `azure-storage`.
 
 use std::{path::Path, sync::Arc};
 

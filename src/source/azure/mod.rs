@@ -52,12 +52,12 @@ use crate::{
 
 /// The kind of source, as written in the configuration.
 pub(crate) const NAME: &str = "azure-storage";
-/// What stands before the name of a file share in the name of its item.
+/// The prefix of file shares in the names of items.
 pub const SHARE: &str = "share:";
-/// After this time a run begins with what has answered, and goes on waiting for the other accounts meanwhile.
+/// After this time a run starts with the accounts that have answered, and continues to wait for the others.
 const START_AFTER: Duration = Duration::from_secs(10);
-/// How often it is seen that the run was stopped.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval for checking whether the run was stopped.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a run that was stopped tries to remove the share snapshots it took.
 const TIME_TO_REMOVE: Duration = Duration::from_secs(20);
 /// Key of the metadata by which the snapshots of shares that this program takes are known.
@@ -71,7 +71,7 @@ pub struct AzureStorage {
     excludes: Excludes,
     azure: Azure,
     probe: Probe,
-    /// The accounts as the last discovery asked them, or still asks them.
+    /// The accounts of the last discovery, which may still be running.
     asked: Mutex<Option<Arc<Asked>>>,
     /// Containers whose listing does not keep names below a prefix together, and whether a second attempt is due.
     unordered: Mutex<HashMap<String, bool>>,
@@ -91,7 +91,7 @@ pub(crate) fn client(principal: &AzurePrincipal) -> Result<Azure> {
     })
 }
 
-/// What an item's name means.
+/// A parsed name of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place<'a> {
     /// A blob container.
@@ -138,7 +138,7 @@ impl AzureStorage {
         self.asked.lock().clone()
     }
 
-    /// Begins to ask all accounts.
+    /// Starts to query all accounts.
     fn ask(&self, cancel: &Cancel) -> Result<Arc<Asked>> {
         let asked = Asked::begin(&self.azure, &self.probe, &self.config, cancel)?;
         *self.asked.lock() = Some(Arc::clone(&asked));
@@ -149,14 +149,14 @@ impl AzureStorage {
         self.unordered.lock()
     }
 
-    /// The way to an account; waits for its answer.
+    /// The connection to an account; waits for its answer.
     fn account(&self, name: &str, cancel: &Cancel) -> Result<Reached> {
         let asked = match self.asked() {
             Some(asked) => asked,
             None => self.ask(cancel)?,
         };
         let reached = asked.reached(name, cancel)?;
-        reached.ok_or_else(|| Error::failed(format!("the storage account {name} is not there any more")))
+        reached.ok_or_else(|| Error::failed(format!("the storage account {name} no longer exists")))
     }
 
     fn dump_container(
@@ -229,7 +229,7 @@ impl AzureStorage {
         let excludes = &self.excludes;
         let dumped =
             Share { service, access, snapshot: &snapshot, sink, cancel, excludes, workers }.dump(detail);
-        // Removed whatever happened, a cancelled run included.
+        // Always removed, also after a cancelled run.
         let removed = at_the_end(cancel, |cancel| service.remove_snapshot(snapshot, cancel));
         let dumped = dumped?;
         notes.extend(removed.err().map(|error| {
@@ -350,10 +350,10 @@ impl Source for AzureStorage {
 }
 
 fn no_service(account: &str, service: &str) -> Error {
-    Error::failed(format!("the storage account {account} has no {service} service any more"))
+    Error::failed(format!("the storage account {account} no longer has a {service} service"))
 }
 
-/// Removes the snapshots that a run of ours left when it was killed. That one cannot be removed is told, and no more.
+/// Removes the snapshots left by killed runs. A failure is only reported.
 fn remove_orphans(reached: &Reached, service: &FileService, share: &str, cancel: &Cancel) -> Vec<String> {
     let orphans = reached.orphans.get(share).map(Vec::as_slice).unwrap_or_default();
     let marked = orphans.iter().filter_map(|orphan| {
@@ -365,14 +365,14 @@ fn remove_orphans(reached: &Reached, service: &FileService, share: &str, cancel:
         .collect()
 }
 
-/// Does what has to be done at the end of a run too, with a stop flag of its own: if the run is stopped it is set a while
+/// Performs an action that is also necessary after a cancelled run, with its own stop flag: if the run is stopped, it is set some time
 /// later.
 fn at_the_end<T: Send>(cancel: &Cancel, work: impl FnOnce(&Cancel) -> T) -> T {
     let (last, done) = (Cancel::new(), Cancel::new());
     thread::scope(|scope| {
         scope.spawn(|| {
             while !cancel.is_cancelled() {
-                if done.wait(LOOK) {
+                if done.wait(POLL_INTERVAL) {
                     return;
                 }
             }

@@ -1,8 +1,8 @@
-//! Paths for names that need not be paths: blobs may be called `/a`, `a//b`, `..` or `a` beside `a/b`.
+//! Maps names that are not valid paths to paths: blobs may be called `/a`, `a//b`, `..` or `a` beside `a/b`.
 //!
 //! A name is cut at its slashes. In each part control characters, and `%` before two hexadecimal digits, become `%XX`; an
 //! empty part becomes `%2F`; `.` and `..` become `%2E` and `%2E%2E`; a part longer than a file system can hold is cut and
-//! ends in `%~` and a hash. A folder that stands beside a blob of the same name gets `%2F` at its end.
+//! ends in `%~` and a hash. A directory that stands beside a blob of the same name gets `%2F` at its end.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 /// Bytes of a name that every usual file system can hold.
 const MAX_PART: usize = 255;
-/// What is kept of a part that is too long.
+/// The kept length of a part that is too long.
 const KEPT: usize = 200;
 
 /// One part of a name as a file name.
@@ -44,35 +44,35 @@ pub(super) fn escape(part: &str) -> String {
     escaped
 }
 
-/// What is known of an open folder: hashes of the names in it. A false match costs a needless `%2F`, nothing else.
+/// The hashes of the names in an open directory. A false match only adds an unnecessary `%2F`.
 #[derive(Default)]
 struct Level {
     files: HashSet<u64>,
     folders: HashMap<u64, String>,
 }
 
-/// Gives every name its path, and tells which folders are complete when names come in order.
+/// Assigns a path to every name, and reports which directories are complete if the names are sorted.
 pub(super) struct Paths {
     top: &'static str,
-    /// By the path of the folder.
+    /// By the path of the directory.
     levels: HashMap<String, Level>,
-    /// The folders on the way to the last name, the outermost first.
+    /// The directories on the way to the last name, the outermost first.
     open: Vec<String>,
     ordered: bool,
 }
 
 impl Paths {
-    /// Paths below the folder `top`. If the names come `ordered`, all names below a prefix come together.
+    /// Paths below the directory `top`. If the names come `ordered`, all names below a prefix come together.
     pub(super) fn new(top: &'static str, ordered: bool) -> Self {
         Self { top, levels: HashMap::new(), open: Vec::new(), ordered }
     }
 
-    /// The path of a file, and the folders that are finished because it does not lie in them, the innermost first.
+    /// The path of a file, and the directories that are finished because it does not lie in them, the innermost first.
     pub(super) fn file(&mut self, name: &str) -> (String, Vec<String>) {
         self.place(name, false)
     }
 
-    /// Whether the file of this name has its path already, as far as its folder is still open.
+    /// Whether the file of this name has its path already, as far as its directory is still open.
     pub(super) fn has_file(&self, name: &str) -> bool {
         let (folder, last) = name.rsplit_once('/').unwrap_or(("", name));
         let mut path = self.top;
@@ -89,7 +89,7 @@ impl Paths {
         level.is_some_and(|level| level.files.contains(&xxh3_64(last.as_bytes())))
     }
 
-    /// As [`Self::file`], for something that is a folder itself.
+    /// Like [`Self::file`], for something that is a directory itself.
     pub(super) fn folder(&mut self, name: &str) -> (String, Vec<String>) {
         self.place(name, true)
     }
@@ -116,7 +116,7 @@ impl Paths {
         (path, self.leave(way))
     }
 
-    /// The folder of this part of a name below `path`.
+    /// The directory of this part of a name below `path`.
     fn below(&mut self, path: &str, part: &str) -> String {
         let key = xxh3_64(part.as_bytes());
         let level = self.levels.entry(path.to_owned()).or_default();

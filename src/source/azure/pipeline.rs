@@ -1,5 +1,5 @@
-//! Many small downloads at the same time, whose results come in the order of the listing. Bounded in every direction: so
-//! many downloads, so many entries that wait for an earlier one.
+//! Many small downloads in parallel, with results in the order of the listing. All queues are bounded: the number of
+//! downloads, and of entries that wait for an earlier one.
 
 use std::{
     collections::VecDeque,
@@ -22,14 +22,14 @@ use crate::{
 const WINDOW: usize = 16_384;
 /// Pages that are listed ahead.
 const PAGES: usize = 2;
-/// How often it is seen that the run was cancelled.
+/// The interval for checking whether the run was cancelled.
 const TICK: Duration = Duration::from_millis(200);
 
-/// What is done with the entries of a listing.
+/// The steps for the entries of a listing.
 pub(super) struct Steps<'a, E, J, O> {
     /// The next page; `None` at the end. Called by a thread of its own, ahead of the others.
     pub(super) pages: &'a mut (dyn FnMut() -> Result<Option<Vec<E>>> + Send),
-    /// Deals with an entry at once, or gives it back to be fetched. In order.
+    /// Handles an entry at once, or returns it to be fetched. Called in order.
     pub(super) quick: &'a mut dyn FnMut(E) -> Result<Quick<J, O>>,
     /// Fetches an entry. From several threads.
     pub(super) fetch: &'a (dyn Fn(J) -> Result<O> + Sync),
@@ -37,7 +37,7 @@ pub(super) struct Steps<'a, E, J, O> {
     pub(super) done: &'a mut dyn FnMut(O) -> Result<()>,
 }
 
-/// What became of an entry at first sight.
+/// The result of the first step of an entry.
 pub(super) enum Quick<J, O> {
     /// Nothing has to be fetched.
     Done(O),
@@ -45,18 +45,18 @@ pub(super) enum Quick<J, O> {
     Fetch(J),
 }
 
-/// Tells downloads that are under way that nobody waits for them any more.
+/// Signals running downloads that their results are no longer needed.
 #[derive(Default)]
 pub(super) struct Stop(AtomicBool);
 
 impl Stop {
-    /// Whether to give up.
+    /// Whether to stop.
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Takes all entries through all steps with `workers` threads that fetch. The first error ends it and sets `stop`.
+/// Runs all steps for all entries, with `workers` threads for fetching. The first error ends it and sets `stop`.
 pub(super) fn run<E: Send, J: Send, O: Send>(
     workers: usize,
     steps: Steps<'_, E, J, O>,
@@ -73,7 +73,7 @@ pub(super) fn run<E: Send, J: Send, O: Send>(
             loop {
                 let page = pages();
                 let over = !matches!(page, Ok(Some(_)));
-                // Nobody listens any more after an error elsewhere.
+                // The receiver is closed after an error elsewhere.
                 if page_tx.send(page).is_err() || over {
                     return;
                 }
@@ -142,7 +142,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                     Quick::Done(outcome) => window.push_back(Some(outcome)),
                     Quick::Fetch(job) => {
                         let job = (first + window.len() as u64, job);
-                        self.jobs.send(job).map_err(|_| Error::failed("the downloading threads are gone"))?;
+                        self.jobs.send(job).map_err(|_| Error::failed("the download threads have ended"))?;
                         window.push_back(None);
                         out += 1;
                     }
@@ -175,7 +175,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                 Ok(page) => return page,
                 Err(crossbeam_channel::RecvTimeoutError::Timeout) => {}
                 Err(crossbeam_channel::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::failed("the listing thread is gone"));
+                    return Err(Error::failed("the listing thread has ended"));
                 }
             }
         }
@@ -188,7 +188,7 @@ impl<E, J, O> Order<'_, E, J, O> {
                 Ok((number, outcome)) => return outcome.map(|outcome| (number, outcome)),
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    return Err(Error::failed("the downloading threads are gone"));
+                    return Err(Error::failed("the download threads have ended"));
                 }
             }
         }
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
 
-    /// Runs over the numbers below `count` in pages of ten; even ones are quick. Gives what came out.
+    /// Runs over the numbers below `count` in pages of ten; even ones are quick. Returns what came out.
     fn through(
         count: u64,
         fetch: &(dyn Fn(u64) -> Result<u64> + Sync),

@@ -1,5 +1,5 @@
-//! Whether a service of a storage account answers at all. An account behind a private endpoint is often one of which this
-//! machine hears nothing: that is to be known before the patience that a busy service deserves is spent on it.
+//! Checks whether a service of a storage account answers at all. An account behind a private endpoint often does not respond to this
+//! machine: this is detected before the long timeout for busy services is spent on it.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ const ALL_TRIES: Duration = Duration::from_secs(60);
 /// How long setting up a connection, or an answer, may take.
 const ONE_TRY: Duration = Duration::from_secs(20);
 
-/// What was heard of a service.
+/// The response of a service.
 pub(super) enum Reach {
-    /// It answers, if only to refuse: it is asked without any credential.
+    /// It answers, even with a refusal: the request has no credential.
     Answers,
     /// It answers that it is too busy to do so.
     Busy,
@@ -30,7 +30,7 @@ pub(super) enum Reach {
     Silent(Failure),
 }
 
-/// Asks services of accounts whether they are there.
+/// Checks whether services of accounts answer.
 #[derive(Clone)]
 pub(super) struct Probe(Http);
 
@@ -47,7 +47,7 @@ impl Probe {
         Http::new(policy).map(Self)
     }
 
-    /// Asks the service at this address.
+    /// Queries the service at this address.
     ///
     /// # Errors
     /// It is no address, or the run is cancelled.

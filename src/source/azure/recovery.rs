@@ -1,11 +1,11 @@
-//! How its items are brought back with stock clients.
+//! How its items are restored with stock clients.
 
 use crate::{
     output::shell::word,
     source::recovery::{Commands, Opening, Piece},
 };
 
-/// What has to be known before.
+/// Prerequisites.
 pub(super) fn opening() -> Opening {
     let text = "Containers and file shares of Azure. `rclone` brings them back (or `azcopy`); make a remote `azure` (for \
                 shares `azure-files`) with `rclone config` first. Types and metadata of blobs stand in `blobs.jsonl`, attributes of \
@@ -13,7 +13,7 @@ pub(super) fn opening() -> Opening {
     Opening { text: text.to_owned(), setup: Vec::new() }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>) -> Commands {
     let name = piece.name();
     let (below, target) = match name.strip_prefix("share:") {

@@ -1,4 +1,4 @@
-//! A container that exists nowhere, laid out as a real one is: what a self-test damages.
+//! An artificial container with the layout of a real one, for self-tests.
 
 use std::path::Path;
 

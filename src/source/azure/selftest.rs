@@ -1,4 +1,4 @@
-//! A container of blobs to be damaged.
+//! An artificial container for the self-test.
 
 use parking_lot::Mutex;
 
@@ -13,7 +13,7 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// A container that exists nowhere.
+/// An artificial container.
 struct Container {
     blobs: Mutex<Vec<(String, Vec<u8>)>>,
 }

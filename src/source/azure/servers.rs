@@ -1,4 +1,4 @@
-//! `azure = true`: every flexible server of a kind that Resource Manager lists, each asked by the source of its kind. Items
+//! `azure = true`: every flexible server of a kind that Resource Manager lists, each backed up by the source of its kind. Items
 //! carry the server's name before their own: `SERVER/DATABASE`.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -15,9 +15,9 @@ use crate::{
     workers,
 };
 
-/// Servers that are asked at the same time.
+/// The number of servers that are queried in parallel.
 const PARALLEL: usize = 8;
-/// States in which a server answers nobody.
+/// States in which a server does not answer.
 const DOWN: [&str; 4] = ["stopped", "stopping", "disabled", "dropping"];
 
 /// Makes the source for a server: its name for messages and its host.
@@ -55,7 +55,7 @@ impl AzureServers {
         self.servers.lock()
     }
 
-    /// The source of an item's server, and the item as that calls it.
+    /// The source of an item's server, and the item with its name in that source.
     fn inner(&self, item: &Item) -> Result<(Arc<dyn Source>, Item)> {
         let (server, name) = item
             .name
@@ -95,8 +95,8 @@ impl AzureServers {
     }
 }
 
-/// All servers of a kind in all subscriptions, and what is to be said of subscriptions that could not be asked. That there
-/// are neither is an error: more likely a right is missing.
+/// All servers of a kind in all subscriptions, and the problems of subscriptions that could not be queried. If there
+/// are neither, it is an error: most likely a permission is missing.
 fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Vec<FlexibleServer>)> {
     let (mut found, mut servers) = (Discovery::default(), Vec::new());
     let listed = subscriptions::list(azure, cancel, &|subscription| {
@@ -115,7 +115,7 @@ fn list(azure: &Azure, engine: Engine, cancel: &Cancel) -> Result<(Discovery, Ve
     Ok((found, servers))
 }
 
-/// The server that an item of a source is, or was, found on: one that is found by its name has its host then.
+/// The server of an item, by name; a server found through Resource Manager has its host set.
 pub(in crate::source) fn found(
     server: &ServerConfig,
     engine: Engine,
@@ -124,7 +124,7 @@ pub(in crate::source) fn found(
 ) -> Result<ServerConfig> {
     let mut server = server.clone();
     if let Some(azure) = server.azure.take() {
-        // Without a slash it is the server itself that is named.
+        // Without a slash the name is that of the server.
         let item = ItemName::parse(item, true);
         let name = item.server.unwrap_or(item.name);
         server.host = settings::Host::Tcp(server_host(&azure, engine, name, cancel)?);

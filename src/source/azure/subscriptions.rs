@@ -1,4 +1,4 @@
-//! The subscriptions of a service principal, asked at the same time: one that refuses keeps no other from being listed.
+//! The subscriptions of a service principal, queried in parallel: a refusing one does not affect the others.
 
 use crate::{
     azure::{Azure, Subscription},
@@ -8,12 +8,12 @@ use crate::{
     workers,
 };
 
-/// Subscriptions that are asked at the same time.
+/// The number of subscriptions that are queried in parallel.
 const PARALLEL: usize = 8;
-/// What stands before the name of a subscription in the name of its item, which exists only while it cannot be listed.
+/// The prefix of the item of a subscription, which exists only while it cannot be listed.
 const PREFIX: &str = "subscription:";
 
-/// What a subscription answered.
+/// The answer of a subscription.
 pub(super) struct Listed<T> {
     subscription: Subscription,
     /// The name of its item.
@@ -22,10 +22,10 @@ pub(super) struct Listed<T> {
     found: Result<Vec<T>>,
 }
 
-/// Asks every subscription that the service principal sees.
+/// Queries every subscription that the service principal sees.
 ///
 /// # Errors
-/// Not even the subscriptions could be listed, or the run is cancelled.
+/// The subscriptions could not be listed, or the run is cancelled.
 pub(super) fn list<T: Send>(
     azure: &Azure,
     cancel: &Cancel,
@@ -43,7 +43,7 @@ pub(super) fn list<T: Send>(
     Ok(whole.map(|((subscription, item), found)| Listed { subscription, item, found }).collect())
 }
 
-/// Display names are not unique: the id follows where that is needed to tell two apart.
+/// Display names are not unique: the id is added if two are equal.
 fn item_names(subscriptions: &[Subscription]) -> Vec<String> {
     let count = |name: &str| subscriptions.iter().filter(|other| other.name == name).count();
     let name = |subscription: &Subscription| match subscription.name.trim() {
@@ -55,7 +55,7 @@ fn item_names(subscriptions: &[Subscription]) -> Vec<String> {
 }
 
 impl<T> Listed<T> {
-    /// What to say of the subscription if it is disabled, whether it can still be read or not.
+    /// The message about the subscription if it is disabled, whether it is readable or not.
     pub(super) fn disabled(&self) -> Option<String> {
         let Subscription { name, state, .. } = &self.subscription;
         // `Warned` and `PastDue` can still be read.
@@ -69,8 +69,8 @@ impl<T> Listed<T> {
         let disabled = self.disabled();
         let error = match self.found {
             Ok(listed) => {
-                // A list that is empty is an answer too: what the subscription had has vanished, which is loud. That it is
-                // disabled says why.
+                // An empty list is an answer too: the items of the subscription have vanished, which is reported. The rule that it is
+                // disabled has the reason.
                 if let Some(disabled) = disabled.filter(|_| listed.is_empty()) {
                     let rule = format!("{disabled} and shows no {what}");
                     found.excluded.push(Excluded { name: self.item.clone(), rule });
@@ -87,7 +87,7 @@ impl<T> Listed<T> {
                 error.summary()
             ))
             .hint(
-                "enable the subscription again, or take the service principal's role on it away if it is gone for good",
+                "enable the subscription again, or remove the service principal's role on it if it is no longer needed",
             ),
             None => {
                 let error = error
@@ -118,7 +118,7 @@ pub(super) fn find<T: Send>(
                 }
             }
             Err(error) => {
-                let error = error.context(format!("the subscription {name} could not be asked"));
+                let error = error.context(format!("the subscription {name} could not be queried"));
                 refused.get_or_insert(error);
             }
         }

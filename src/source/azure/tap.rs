@@ -1,4 +1,4 @@
-//! A content on its way into the repository: its MD5 is computed as it passes.
+//! Computes the MD5 of a content while it is stored.
 
 use std::{
     cell::Cell,
@@ -13,11 +13,11 @@ use crate::stream::sparse::SparseRead;
 /// Zeros of a hole, for the MD5.
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Passes a stream on, and ends it early once nobody waits for it any more.
+/// Passes a stream on, and ends it early if it is no longer needed.
 pub(super) struct Tap<'a, B, C> {
     body: B,
     hasher: Md5Hasher,
-    /// Is asked at the end, before the end is passed on: an error of it is one of the stream.
+    /// Called at the end, before the end is passed on: its error becomes an error of the stream.
     check: C,
     found: &'a Cell<Option<Md5>>,
     stop: &'a Stop,
@@ -35,7 +35,7 @@ impl<'a, B: SparseRead, C: FnMut(&B, Md5) -> io::Result<()>> Tap<'a, B, C> {
     }
 
     fn go_on(&self) -> io::Result<()> {
-        if self.stop.is_set() { Err(io::Error::other("another one has failed")) } else { Ok(()) }
+        if self.stop.is_set() { Err(io::Error::other("another download has failed")) } else { Ok(()) }
     }
 }
 

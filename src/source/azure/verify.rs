@@ -30,10 +30,10 @@ use crate::{
     },
 };
 
-/// So many differences are named.
+/// The maximum number of named differences.
 const NAMED: usize = 20;
 
-/// A blob or file as the list beside the contents has it.
+/// A blob or file according to the inventory.
 struct Listed {
     name: String,
     path: String,
@@ -61,10 +61,10 @@ impl ReadBack for Contents {
     }
 }
 
-/// Reads the contents whose paths `chosen` names and compares them; of the others, that they are there.
+/// Reads and compares the contents in `chosen`; checks that the others exist.
 ///
 /// # Errors
-/// Something cannot be read. What can be read and differs is in the result.
+/// Data cannot be read. Differences in readable data are in the result.
 fn verify(
     manifest: &Manifest,
     files: &dyn Files,
@@ -73,12 +73,12 @@ fn verify(
 ) -> Result<Verified> {
     let detail = manifest
         .detail::<Detail>()
-        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+        .ok_or_else(|| Error::failed("the manifest has no details about a container"))?;
     let found = Mutex::new(Found { verified: Verified::default(), content: RowDigest::default() });
     let one = |listed: Listed| compare(files, &listed, chosen(Path::new(&listed.path)), &found);
     let top = if detail.share.is_some() {
         each_parallel(files, share::INVENTORY, cancel, &|line: share::Line| {
-            // Directories have no content, and what could not be read is not here.
+            // Directories have no content, and unreadable objects are not stored.
             match line.path.filter(|_| line.kind != "directory") {
                 Some(path) => one(Listed { name: line.name, path, bytes: line.bytes, md5: line.md5 }),
                 None => Ok(()),
@@ -107,11 +107,11 @@ fn verify(
     ];
     for (what, recorded, is) in checks {
         if recorded != is {
-            verified.differences.push(format!("{what}: {recorded} were recorded, there are {is}"));
+            verified.differences.push(format!("{what}: {recorded} recorded, {is} found"));
         }
     }
     if verified.differences.is_empty() && recorded.map(|object| object.digest) != Some(content.digest) {
-        verified.differences.push("names or contents are not those that the manifest recorded".to_owned());
+        verified.differences.push("names or contents differ from those recorded in the manifest".to_owned());
     }
     let names: BTreeSet<String> = std::mem::take(&mut verified.differences).into_iter().collect();
     verified.differences = names.into_iter().collect();
@@ -146,7 +146,7 @@ fn compare(files: &dyn Files, listed: &Listed, read: bool, found: &Mutex<Found>)
     if length != *bytes {
         differs(format!("{name:?}: {length} bytes instead of {bytes}"));
     } else if is != *md5 {
-        differs(format!("{name:?}: its content is not what was read from the service"));
+        differs(format!("{name:?}: its content differs from the content read from the service"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Looks into containers and shares that are no backup: how many entries a pattern leaves out, and whether one is gone.
+//! Lists containers and shares without a backup: counts the entries that patterns exclude, and checks whether one was deleted.
 
 use super::{
     Place,
@@ -12,7 +12,7 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How many entries each pattern leaves out.
+/// The number of entries that each pattern excludes.
 struct Counts<'a> {
     excludes: &'a Excludes,
     entries: Vec<u64>,
@@ -29,14 +29,14 @@ impl<'a> Counts<'a> {
         }
     }
 
-    /// Those that leave anything out.
+    /// The patterns that exclude anything.
     fn into_pairs(self) -> Vec<(String, u64)> {
         let pairs = self.excludes.patterns().map(str::to_owned).zip(self.entries);
         pairs.filter(|(_, entries)| *entries > 0).collect()
     }
 }
 
-/// How many blobs of a container each pattern leaves out.
+/// The number of blobs of a container that each pattern excludes.
 pub(super) fn container(
     service: &BlobService,
     container: &str,
@@ -55,8 +55,8 @@ pub(super) fn container(
     Ok(counts.into_pairs())
 }
 
-/// How many files and directories of the live share each pattern leaves out. A directory counts once: it is left out with
-/// all that lies below, and not looked into.
+/// The number of files and directories of the live share that each pattern excludes. A directory counts once: it is excluded with
+/// its content, and not listed.
 pub(super) fn share(
     service: &FileService,
     share: &str,
@@ -79,10 +79,10 @@ pub(super) fn share(
     Ok(counts.into_pairs())
 }
 
-/// Whether a complete list of the account's containers or shares lacks this one. False if the list cannot be read.
+/// Whether this container or share is missing from a complete list of the account. False if the list cannot be read.
 pub(super) fn is_gone(place: &Place<'_>, reached: &Reached, probe: &Probe, cancel: &Cancel) -> bool {
     let answers = |service: Service, endpoint: &Option<String>| {
-        // A service that is busy or silent would keep the run for minutes, to no avail.
+        // A busy or silent service would delay the run for minutes.
         let reach = |address: &String| probe.reach(service, address, cancel);
         endpoint.as_ref().is_some_and(|address| matches!(reach(address), Ok(Reach::Answers)))
     };

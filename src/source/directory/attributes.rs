@@ -1,4 +1,4 @@
-//! What the system tells of a file besides its content: permissions, owner, times, extended attributes.
+//! Attributes of files: permissions, owner, times, extended attributes.
 
 use std::{
     collections::HashMap,
@@ -20,9 +20,9 @@ use rustix::{
 use super::open::descriptor_path;
 use crate::stream::files::Attributes;
 
-/// Most lists of names and most values fit into this.
+/// The initial buffer size; most lists of names and most values fit into it.
 const SMALL: usize = 1024;
-/// No list of names and no value is longer.
+/// The maximum size of a list of names or a value.
 const LARGEST: usize = 64 * 1024;
 
 /// Names of users and groups by number, from the files of this machine; no name service is asked.
@@ -33,13 +33,13 @@ pub(super) struct Owners {
 }
 
 impl Owners {
-    /// As `/etc/passwd` and `/etc/group` have them now.
+    /// The current content of `/etc/passwd` and `/etc/group`.
     pub(super) fn load() -> Self {
         Self { users: numbered("/etc/passwd"), groups: numbered("/etc/group") }
     }
 }
 
-/// The third field of each line with its first; the first line with a number counts.
+/// Maps the third field of each line to its first; the first line with a number counts.
 fn numbered(file: &str) -> HashMap<u32, String> {
     let text = fs::read(file).unwrap_or_default();
     let mut names = HashMap::new();
@@ -82,14 +82,14 @@ pub(super) fn ctime(stat: &Stat) -> Timestamp {
     time(stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0))
 }
 
-/// A filesystem may hold times that no calendar has: they become the first or last that can be written.
+/// A filesystem may have times outside the supported range: they become the first or last supported time.
 fn time(seconds: i64, nanoseconds: i64) -> Timestamp {
     let nanoseconds = i32::try_from(nanoseconds).unwrap_or(0);
     let limit = if seconds < 0 { Timestamp::MIN } else { Timestamp::MAX };
     Timestamp::new(seconds, nanoseconds).unwrap_or(limit)
 }
 
-/// Extended attributes and how many have names that are not text: restic's format has no place for those.
+/// Extended attributes, and the number of those whose names are not UTF-8: restic's format cannot store those.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Xattrs {
     pub(super) known: Vec<(String, Vec<u8>)>,
@@ -101,7 +101,7 @@ pub(super) fn xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<Xattrs> {
     collect(&|buffer| flistxattr(fd, buffer), &|name, buffer| fgetxattr(fd, name, buffer))
 }
 
-/// The extended attributes of a name in a folder, without opening or following it.
+/// The extended attributes of a name in a directory, without opening or following it.
 pub(super) fn xattrs_of_name(folder: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<Xattrs> {
     let mut path = descriptor_path(folder.as_fd()).into_bytes();
     path.push(b'/');
@@ -135,7 +135,7 @@ fn collect(list: List<'_>, get: Get<'_>) -> rustix::io::Result<Xattrs> {
     Ok(found)
 }
 
-/// The whole of a list or a value.
+/// A complete list or value.
 fn whole(read: List<'_>) -> rustix::io::Result<Vec<u8>> {
     let mut small = [0; SMALL];
     match read(&mut small) {

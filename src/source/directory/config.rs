@@ -1,4 +1,4 @@
-//! `kind = "directory"`: folders of this machine.
+//! `kind = "directory"`: directories of this machine.
 
 use std::{
     collections::HashSet,
@@ -14,25 +14,25 @@ use crate::{
     source::kind::OwnPlaces,
 };
 
-/// Folders of this machine, each of them an item.
+/// Directories of this machine, each of them an item.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DirectoryConfig {
-    /// The folders, absolute; at least one, none twice. Parts of a path may be patterns.
+    /// The directories, absolute; at least one, none twice. Parts of a path may be patterns.
     pub paths: Vec<PathBuf>,
-    /// What to leave out: globs relative to a folder, as `docs/directory.md` describes them.
+    /// What to leave out: globs relative to a directory, as `docs/directory.md` describes them.
     pub exclude: Vec<String>,
-    /// Whether the content of folders with a valid `CACHEDIR.TAG` is left out.
+    /// Whether the content of directories with a valid `CACHEDIR.TAG` is left out.
     pub exclude_caches: bool,
-    /// Whether folders on which another file system is mounted are left out.
+    /// Whether directories on which another file system is mounted are left out.
     pub one_file_system: bool,
     /// Where the repository lies, which is not backed up into itself.
     pub repository: Option<RepositoryLocation>,
-    /// The folder of the history, which is not backed up either.
+    /// The directory of the history, which is not backed up either.
     pub state_dir: Option<PathBuf>,
 }
 
 impl DirectoryConfig {
-    /// These folders, and everything else as it is unless something is said.
+    /// These directories, and everything else as it is unless something is said.
     pub fn new(paths: Vec<PathBuf>) -> Self {
         Self {
             paths,
@@ -44,17 +44,17 @@ impl DirectoryConfig {
         }
     }
 
-    /// Whether a path has patterns in it. One that exists as it is written means itself all the same.
+    /// Whether a path contains patterns. An existing path with these characters is not a pattern.
     pub fn is_pattern(path: &Path) -> bool {
         path.components().any(|part| part_pattern(part.as_os_str()).is_some())
     }
 
-    /// The path up to its first pattern: everything that it means lies in there.
+    /// The path up to its first pattern: all matches are inside it.
     pub fn base(path: &Path) -> PathBuf {
         path.components().take_while(|part| part_pattern(part.as_os_str()).is_none()).collect()
     }
 
-    /// What is not backed up although it may lie in one of the folders: the words for it, and its path. A repository
+    /// Places that are not backed up although they may be inside one of the directories: description and path. A repository
     /// elsewhere than in a file system of this machine is not among them, nor one whose location cannot be read.
     pub fn protected(&self) -> Vec<(&'static str, PathBuf)> {
         let location = self.repository.as_ref().and_then(|location| location.load().ok());
@@ -66,22 +66,22 @@ impl DirectoryConfig {
 
 /// The repository in messages.
 const REPOSITORY: &str = "the repository";
-/// The folder of the history in messages.
+/// The directory of the history in messages.
 const STATE_DIR: &str = "the state directory";
 
-/// The pattern that a part of a path is, if it is one. A part with the characters of patterns that is no valid one is a
-/// name like others.
+/// The pattern in a part of a path, if it is one. A part with pattern characters that is not a valid pattern is a
+/// plain name.
 pub(super) fn part_pattern(part: &OsStr) -> Option<GlobMatcher> {
     let text = part.to_str().filter(|text| text.contains(['*', '?', '[', '{']))?;
     let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build().ok()?;
     Some(glob.compile_matcher())
 }
 
-/// What is wrong with a folder that by its name is, or lies in, one that must not be backed up; nothing if it does neither.
+/// The problem of a directory that by its path is, or is inside, a protected place; `None` if it is neither.
 pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
     let path: PathBuf = path.components().collect();
     let place: PathBuf = place.components().collect();
-    // Where `..` leads is not known from the name.
+    // The target of `..` is not known from the path.
     if [&path, &place].iter().any(|path| path.components().any(|part| part == Component::ParentDir)) {
         return None;
     }
@@ -97,9 +97,9 @@ pub(super) fn overlap(path: &Path, what: &str, place: &Path) -> Option<String> {
 /// Reads the keys of this kind.
 pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     let paths = reader.paths("paths");
-    reader.missing("paths", "the folders to back up, as a list");
+    reader.missing("paths", "the directories to back up, as a list");
     if reader.is_list("paths") && paths.is_empty() {
-        reader.problem("paths", "names no folder; give at least one");
+        reader.problem("paths", "names no directory; give at least one");
     }
     let mut seen = HashSet::new();
     for path in &paths {
@@ -126,13 +126,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<DirectoryConfig> {
     })
 }
 
-/// Whether a path has a `**` in it that is not written out with `\`.
+/// Whether a path contains an unescaped `**`.
 fn has_any_depth(path: &Path) -> bool {
     let text = path.to_string_lossy().replace("\\\\", "").replace("\\*", "");
     text.contains("**")
 }
 
-/// Tells the source where the repository and the history lie, and reports folders that are in there by their names alone.
+/// Passes the places of repository and history to the source, and reports directories that are inside them by their path.
 pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, reader: &Reader<'_>) {
     directory.repository = own.repository.cloned();
     directory.state_dir = Some(own.state_dir.to_owned());
@@ -146,13 +146,13 @@ pub(super) fn protect(directory: &mut DirectoryConfig, own: &OwnPlaces<'_>, read
     for (what, place) in known.protected() {
         for path in &directory.paths {
             if let Some(problem) = overlap(&DirectoryConfig::base(path), what, &place) {
-                reader.problem("paths", &format!("{problem}; take it out"));
+                reader.problem("paths", &format!("{problem}; remove it"));
             }
         }
     }
 }
 
-/// Checks that no folder is, or lies in, the repository or the state directory, wherever links lead.
+/// Checks that no directory is, or is inside, the repository or the state directory, with links resolved.
 pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) -> String) -> Result<()> {
     let places: Vec<_> = directory
         .protected()
@@ -164,7 +164,7 @@ pub(super) fn check_places(directory: &DirectoryConfig, key_path: &dyn Fn(&str) 
         if let Some(problem) = places.iter().find_map(|(what, place)| overlap(&folder, what, place)) {
             let key = key_path("paths");
             return Err(Error::usage(format!("{key}: {} cannot be backed up: {problem}", path.display()))
-                .hint("take it out of `paths`, or move what lies there"));
+                .hint("remove it from `paths`, or move the data elsewhere"));
         }
     }
     Ok(())

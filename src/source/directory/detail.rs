@@ -1,4 +1,4 @@
-//! What a manifest says of a folder on this machine beyond what all kinds of sources have.
+//! The manifest of a directory: the part specific to this kind of source.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,16 +7,16 @@ use crate::{
     stream::digest::Digest128,
 };
 
-/// A folder's part of a manifest.
+/// A directory's part of a manifest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
-    /// The folder as the configuration names it.
+    /// The directory as the configuration names it.
     pub path: String,
     /// Whether other filesystems that are mounted below it were left out.
     pub one_file_system: bool,
     /// Regular files; one with several names counts once for each.
     pub files: u64,
-    /// Folders below the path.
+    /// Directories below the path.
     pub folders: u64,
     /// Symbolic links.
     pub symlinks: u64,
@@ -26,11 +26,11 @@ pub struct Detail {
     pub bytes: u64,
     /// Files among them that had not changed since the previous snapshot and were not read again.
     pub taken_over: u64,
-    /// What was there when its folder was listed, and gone when its turn came.
+    /// Objects removed between listing and reading.
     pub vanished: u64,
     /// Files that were written to while they were read, twice.
     pub changed: u64,
-    /// The rules of `exclude`, each with what it kept out. What lies below a folder that is kept out is not counted.
+    /// The rules of `exclude`, each with the number of excluded entries. Entries below an excluded directory are not counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded: Vec<Rule>,
     /// How many mount points were not entered.
@@ -39,7 +39,7 @@ pub struct Detail {
     /// The first of these, below the path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_entered: Vec<String>,
-    /// Digest over path, type, permissions, length and content of everything, whatever its order. It says whether two
+    /// Digest over path, type, permissions, length and content of everything, independent of the order. It says whether two
     /// snapshots of one repository hold the same; other repositories cut files into other pieces.
     pub digest: Digest128,
 }
@@ -72,8 +72,8 @@ impl Detail {
 /// A rule of `exclude`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// As it stands in the configuration.
+    /// As configured.
     pub pattern: String,
-    /// Files, folders and so on that it kept out.
+    /// Number of excluded entries.
     pub entries: u64,
 }

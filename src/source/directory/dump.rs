@@ -1,4 +1,4 @@
-//! One folder on its way into the repository.
+//! One directory on its way into the repository.
 
 use std::{
     io::Read,
@@ -41,18 +41,18 @@ use crate::{
 
 /// Threads that read files.
 const READERS: usize = 4;
-/// Files that wait for one of them; each may hold a folder open.
+/// Files that wait for one of them; each may hold a directory open.
 const WAITING: usize = 16;
-/// Clocks of filesystems are coarse, up to two seconds on some: what changed less than this before the previous backup
-/// began may have changed once more, within the same tick, after it was read.
+/// Timestamps of filesystems are coarse, up to two seconds on some: files that changed less than this before the previous backup
+/// began may have changed again, within the same tick, after they were read.
 const TICK: Duration = Duration::from_secs(2);
 
-/// What is known of the previous snapshot.
+/// Information about the previous snapshot.
 #[derive(Default)]
 struct Before {
     started: Option<Timestamp>,
     entries: u64,
-    /// Why nothing is known although there is one.
+    /// Why nothing is known although a previous snapshot exists.
     problem: Option<Error>,
 }
 
@@ -70,7 +70,7 @@ impl Before {
     }
 }
 
-/// Stores the folder `path` as the item of this name.
+/// Stores the directory `path` as the item of this name.
 pub(super) fn dump(
     source: &Directory,
     item: &str,
@@ -91,14 +91,14 @@ pub(super) fn dump(
     read_all(&walk, top)?;
     let Findings { detail, notes, omissions } = walk.tally.finish();
     if !omissions.is_empty() {
-        // What one file is left out for may be true of all: a filesystem that is gone has no readable files either.
+        // The reason of one file may apply to all: an unmounted filesystem has no readable files either.
         open(path)?;
         omissions.require(path, detail.files)?;
     }
     if detail.vanished > 0 && identity(&state(path, &open(path)?)?) != identity(&begun) {
-        // Read from a tree that was being removed: what of it was stored says nothing about the new one.
+        // The tree was being removed while it was read: the stored part says nothing about the new one.
         return Err(Error::failed(format!(
-            "{} was replaced by another folder while it was read, and a part of it vanished",
+            "{} was replaced by another directory while it was read, and a part of it vanished",
             path.display()
         ))
         .hint("run the backup again"));
@@ -106,11 +106,11 @@ pub(super) fn dump(
     require_content(path, &detail, &before)?;
     if let Some(problem) = before.problem {
         manifest.notes.push(format!(
-            "all files were read anew, as the previous snapshot's manifest cannot be read: {problem}"
+            "all files were read again because the manifest of the previous snapshot cannot be read: {problem}"
         ));
     }
     if detail.files == 0 && detail.excluded.iter().any(|rule| rule.entries > 0) {
-        manifest.notes.push("NO FILE of it is in the backup: `exclude` leaves out what there is".to_owned());
+        manifest.notes.push("NO FILE of this item is in the backup: `exclude` matches everything".to_owned());
     }
     manifest.notes.extend(notes);
     manifest.ended = Zoned::now();
@@ -129,7 +129,7 @@ pub(super) fn dump(
     Ok(manifest)
 }
 
-/// A walk that stores what it finds.
+/// A walk that stores its results.
 fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &'a Cancel) -> Walk<'a> {
     let caches = source.exclude_caches.then_some(EXCLUDE_CACHES);
     Walk {
@@ -150,12 +150,13 @@ fn begin<'a>(source: &'a Directory, top: &'a Path, sink: &'a dyn Sink, cancel: &
     }
 }
 
-/// What rules leave out of the folder `path`, those that leave out anything, counted without reading or storing anything.
+/// Counts the entries that each rule excludes from the directory `path`, without reading or storing anything. Rules without
+/// a match are left out.
 pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -> Result<Vec<(String, u64)>> {
     let top = open(path)?;
     let protected = Protected::look(&source.places);
     let walk = Walk { storing: false, protected, ..begin(source, path, &Nothing, cancel) };
-    // Nothing is ever sent through it.
+    // Nothing is sent through it.
     let (jobs, _) = crossbeam_channel::bounded::<Job>(1);
     walk.run(top, &jobs)?;
     walk.check()?;
@@ -163,7 +164,7 @@ pub(super) fn count_excluded(source: &Directory, path: &Path, cancel: &Cancel) -
     Ok(rules.into_iter().filter(|rule| rule.entries > 0).map(|rule| (rule.pattern, rule.entries)).collect())
 }
 
-/// Takes in nothing.
+/// Discards everything.
 struct Nothing;
 
 impl Sink for Nothing {
@@ -172,31 +173,31 @@ impl Sink for Nothing {
     }
 }
 
-/// The error of a folder that must not be backed up.
+/// The error of a directory that must not be backed up.
 pub(super) fn not_into_itself(problem: &str) -> Error {
-    Error::failed(problem).hint("take it out of `paths`, or move what lies there")
+    Error::failed(problem).hint("remove it from `paths`, or move the data elsewhere")
 }
 
-/// The state of the folder that is backed up.
+/// The state of the directory that is backed up.
 fn state(path: &Path, top: &OwnedFd) -> Result<Stat> {
     fstat(top).map_err(|error| Error::from_io(format!("cannot read {}", path.display()), error.into()))
 }
 
-/// Opens the folder that is backed up.
+/// Opens the directory that is backed up.
 pub(super) fn open(path: &Path) -> Result<OwnedFd> {
     let failed = |error: Errno| {
         let failed = Error::failed(format!("cannot read {}", path.display()));
         let hint = match error {
-            Errno::NOENT => "mount or create it, or take it out of `paths` if it is gone for good",
-            Errno::NOTDIR => "`paths` names folders: name the folder that holds it",
+            Errno::NOENT => "mount or create it, or remove it from `paths` if it no longer exists",
+            Errno::NOTDIR => "`paths` takes directories: name the directory that contains it",
             Errno::ACCESS | Errno::PERM => "let the account that runs the backup read it",
-            _ => "find out what is wrong with it",
+            _ => "check the filesystem and the system's log",
         };
         failed.because(&std::io::Error::from(error)).hint(hint)
     };
     let top = open_top(path).map_err(failed)?;
     let opened = fstat(&top).map_err(failed)?;
-    // Extended attributes of what must not be opened are read this way.
+    // Extended attributes of objects that must not be opened are read through it.
     match stat(descriptor_path(top.as_fd()).as_str()) {
         Ok(seen) if identity(&seen) == identity(&opened) => Ok(top),
         _ => Err(Error::failed("/proc is not mounted, and extended attributes cannot be read without")
@@ -225,7 +226,7 @@ fn read_all(walk: &Walk<'_>, top: OwnedFd) -> Result<()> {
     walked
 }
 
-/// A filesystem that is not mounted looks like an empty folder. What `exclude` leaves out may be all that is there.
+/// A filesystem that is not mounted looks like an empty directory. `exclude` may also match everything.
 fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> {
     if detail.entries() > 0 {
         return Ok(());
@@ -234,24 +235,24 @@ fn require_content(path: &Path, detail: &Detail, before: &Before) -> Result<()> 
     let (now, hint) = if excluded {
         (
             format!("everything in {} is left out by `exclude`", path.display()),
-            "correct `exclude`, or take the folder out of `paths`; if a filesystem that is not mounted belongs there, mount it \
-             and run the backup again",
+            "correct `exclude`, or remove the directory from `paths`; if a filesystem should be mounted there, mount it and run \
+             the backup again",
         )
     } else {
         (
             format!("{} is empty now", path.display()),
-            "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or take it out \
-             of `paths`",
+            "mount its filesystem and run the backup again; if it is meant to be empty, put a file into it, or remove it from \
+             `paths`",
         )
     };
     let error = match (&before.problem, before.entries) {
         (None, 0) => return Ok(()),
-        (None, 1) => Error::failed(format!("{now}; it had 1 file or folder in the previous backup")),
+        (None, 1) => Error::failed(format!("{now}; it had 1 file or directory in the previous backup")),
         (None, entries) => {
-            Error::failed(format!("{now}; it had {entries} files and folders in the previous backup"))
+            Error::failed(format!("{now}; it had {entries} files and directories in the previous backup"))
         }
         (Some(problem), _) => {
-            Error::failed(format!("{now}, and it cannot be found out whether it was so before"))
+            Error::failed(format!("{now}, and the previous backup cannot be read to compare"))
                 .because(problem)
         }
     };

@@ -1,4 +1,4 @@
-//! The folders that `paths` mean at the moment: those that are named, and those that patterns find.
+//! The directories that `paths` currently stands for: the named ones and the matches of patterns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,38 +25,38 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// A pattern that means more than this is a mistake.
+/// The maximum number of matches of a pattern; more are a mistake.
 const MOST: usize = 10_000;
-/// So many matches that are not backed up are listed one by one.
+/// The maximum number of excluded matches that are listed individually.
 const LISTED: usize = 1000;
 
-/// A folder to back up.
+/// A directory to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Folder {
     /// The name of its item.
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// Below which path a pattern found it, if one did: then it may be gone the next time.
+    /// The path below which a pattern found it, if one did: it may be missing the next time.
     pub(super) base: Option<PathBuf>,
     /// Why it cannot be backed up.
     pub(super) problem: Option<Problem>,
 }
 
-/// What `paths` mean.
+/// The expanded `paths`.
 #[derive(Debug, Default)]
 pub(super) struct Expanded {
     pub(super) folders: Vec<Folder>,
     excluded: Vec<Excluded>,
     names: HashSet<String>,
-    /// Beginnings of the names of items of which it is not known whether they exist.
+    /// Prefixes of the names of items whose existence is unknown.
     unknown: Vec<String>,
 }
 
-/// What one pattern matches.
+/// The matches of one pattern.
 #[derive(Default)]
 struct Matches {
     folders: Vec<Match>,
-    /// What is there and no folder.
+    /// Matches that are not directories.
     others: Vec<PathBuf>,
     problems: Vec<(PathBuf, Error)>,
 }
@@ -66,13 +66,13 @@ struct Match {
     /// The path up to the first pattern.
     base: PathBuf,
     identity: Identity,
-    /// Whether a symbolic link leads there.
+    /// Whether the path contains a symbolic link.
     linked: bool,
 }
 
-/// Looks up what these paths mean.
+/// Expands these paths.
 pub(super) fn expand(paths: &[PathBuf], protected: &Protected, cancel: &Cancel) -> Result<Expanded> {
-    // What exists as it is written is no pattern.
+    // An existing path is not a pattern.
     let is_literal =
         |path: &&PathBuf| !DirectoryConfig::is_pattern(path) || fs::symlink_metadata(path).is_ok();
     let (literal, patterns): (Vec<&PathBuf>, Vec<&PathBuf>) = paths.iter().partition(is_literal);
@@ -96,7 +96,7 @@ pub(super) fn expand(paths: &[PathBuf], protected: &Protected, cancel: &Cancel) 
     for pattern in patterns {
         found.extend(expanded.look_up(pattern, cancel)?);
     }
-    // Where two paths lead to one folder, the one without links gives it its name.
+    // If two paths lead to one directory, it is named after the one without links.
     found.sort_by(|one, other| (one.linked, &one.path).cmp(&(other.linked, &other.path)));
     for one in found {
         cancel.check()?;
@@ -122,11 +122,11 @@ impl Expanded {
         }
     }
 
-    /// Adds a folder as an item. Names are unique, and none of two folders is dropped because their names are written alike.
+    /// Adds a directory as an item with a unique name: neither of two directories is dropped because their names are written alike.
     fn add(&mut self, folder: Folder, problem: Option<Error>) {
         let mut folder = Folder { problem: problem.map(Problem::from), ..folder };
         if !self.names.insert(folder.name.clone()) {
-            // What is excluded is only told: the name belongs to what is backed up.
+            // An excluded directory is only reported: the name belongs to the one that is backed up.
             self.excluded.retain(|excluded| excluded.name != folder.name);
             if let Some(first) = self.folders.iter_mut().find(|first| first.name == folder.name) {
                 if first.path == folder.path {
@@ -140,7 +140,7 @@ impl Expanded {
         self.folders.push(folder);
     }
 
-    /// Another name for a folder whose usual one is taken.
+    /// Another name for a directory whose usual one is taken.
     fn free_name(&self, path: &Path) -> String {
         let escaped = path.as_os_str().as_bytes().escape_ascii().to_string();
         let mut name = escaped.clone();
@@ -159,16 +159,16 @@ impl Expanded {
         }
     }
 
-    /// What a pattern matches. What is wrong with it is an item of its own with that problem.
+    /// Adds the matches of a pattern. Each of its problems is an item of its own.
     fn look_up(&mut self, pattern: &Path, cancel: &Cancel) -> Result<Vec<Match>> {
         let matches = Matches::of(pattern, cancel)?;
         if matches.folders.is_empty() {
             self.doubt(&DirectoryConfig::base(pattern));
         }
         if matches.folders.is_empty() && matches.problems.is_empty() {
-            let problem = Error::failed(format!("no folder matches {}", pattern.display())).hint(
-                "correct the pattern in `paths`, mount the filesystem in which it looks, or take it out if nothing is to be \
-                 found any more",
+            let problem = Error::failed(format!("no directory matches {}", pattern.display())).hint(
+                "correct the pattern in `paths`, mount the filesystem in which it looks, or remove it if it is no longer \
+                 needed",
             );
             self.add(problematic(pattern), Some(problem));
         }
@@ -176,15 +176,15 @@ impl Expanded {
             self.add(problematic(&path), Some(problem));
         }
         for path in matches.others.iter().take(LISTED) {
-            self.exclude(path, "is not a folder".to_owned());
+            self.exclude(path, "is not a directory".to_owned());
         }
         if let Some(more) = matches.others.len().checked_sub(LISTED + 1) {
-            self.exclude(pattern, format!("{} more that it matches are not folders", more + 1));
+            self.exclude(pattern, format!("{} more matches are not directories", more + 1));
         }
         Ok(matches.folders)
     }
 
-    /// Whether anything exists below this path is not known: an unmounted filesystem has no folders that could match.
+    /// Marks the content of this path as unknown: an unmounted filesystem has no directories that could match.
     fn doubt(&mut self, base: &Path) {
         // A name that is not UTF-8 is written out as a whole.
         for mut start in [whole_name(base), base.as_os_str().as_bytes().escape_ascii().to_string()] {
@@ -197,7 +197,7 @@ impl Expanded {
         }
     }
 
-    /// Takes a folder that a pattern found as an item, unless it is one already or must not be.
+    /// Adds a match of a pattern as an item, unless it already is one or is protected.
     fn take(&mut self, one: Match, seen: &mut HashMap<Identity, PathBuf>, protected: &Protected) {
         let Match { path, base, identity, .. } = one;
         if let Some(problem) = protected.problem(&path) {
@@ -207,7 +207,7 @@ impl Expanded {
             // Two patterns that match the same path.
             Some(first) if *first == path => {}
             Some(first) => {
-                let rule = format!("is the same folder as {}", first.display());
+                let rule = format!("is the same directory as {}", first.display());
                 self.exclude(&path, rule);
             }
             None => {
@@ -220,7 +220,7 @@ impl Expanded {
         }
     }
 
-    /// Lists what is left out of the folders because it must not be backed up into itself.
+    /// Lists the places inside the directories that are not backed up into themselves.
     fn note_protected(&mut self, protected: &Protected) {
         let healthy: Vec<PathBuf> =
             self.folders.iter().filter(|f| f.problem.is_none()).map(|f| f.path.clone()).collect();
@@ -248,7 +248,7 @@ impl Matches {
                 let (names, problem) = names(&folder);
                 let matching = names.iter().filter(|name| glob.is_match(name));
                 below.extend(matching.map(|name| folder.join(name)));
-                // Named like the folder: what lies in there is unknown then, not gone.
+                // Named after the directory: its content is then unknown, not vanished.
                 let problem = match problem {
                     Some(error) if is_absent(&error) => dead_end(&folder, &base),
                     other => other.map(|error| unreadable(&folder, error)),
@@ -273,7 +273,7 @@ impl Matches {
         Ok(matches)
     }
 
-    /// What a path is. `without_links` is where it leads if no link is in it.
+    /// The type of a path. `without_links` is the path with links resolved.
     fn look_at(&mut self, path: PathBuf, base: &Path, without_links: Option<PathBuf>) {
         match fs::metadata(&path) {
             Ok(meta) if meta.is_dir() => {
@@ -293,7 +293,7 @@ impl Matches {
     }
 }
 
-/// The names in a folder, as far as they can be read, and why not all can.
+/// The readable names in a directory, and the error if not all could be read.
 fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
     let mut names = Vec::new();
     let entries = match fs::read_dir(folder) {
@@ -309,10 +309,10 @@ fn names(folder: &Path) -> (Vec<OsString>, Option<io::Error>) {
     (names, None)
 }
 
-/// The problem of a path at which nothing is, if that is so because the path, or a folder on the way to it from `base`, is a
-/// link that leads nowhere: it may lead to a filesystem that is not mounted. Otherwise the path is no match.
+/// The problem of a path that does not exist, if the path or one of its parents below `base` is a
+/// dangling link: its target may be on a filesystem that is not mounted. Otherwise the path is not a match.
 fn dead_end(path: &Path, base: &Path) -> Option<Error> {
-    // The part of the path that exists.
+    // The existing part of the path.
     let (link, meta) = path
         .ancestors()
         .take_while(|above| *above != base)
@@ -323,24 +323,24 @@ fn dead_end(path: &Path, base: &Path) -> Option<Error> {
     let what = if circle { "which leads back to it" } else { "which is not there" };
     let problem = format!("{} is a link to {}, {what}", shown(link), shown(&target));
     Some(Error::failed(problem).hint(
-        "mount or create what it leads to, remove the link if it is not needed any more, or write a pattern in `paths` that \
-         does not match it",
+        "mount or create its target, remove the link if it is no longer needed, or write a pattern in `paths` that does not \
+         match it",
     ))
 }
 
-/// Whether nothing is there, or nothing that has anything below it.
+/// Whether the path, or a parent directory, does not exist.
 fn is_absent(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP))
 }
 
 fn unreadable(path: &Path, error: io::Error) -> Error {
-    Error::from_io(format!("cannot look into {}", path.display()), error).hint(
-        "let the account that runs the backup read it (as root, or with CAP_DAC_READ_SEARCH), or find out what is wrong with \
-         it",
+    Error::from_io(format!("cannot list {}", path.display()), error).hint(
+        "let the account that runs the backup read it (as root, or with CAP_DAC_READ_SEARCH), or check the filesystem and \
+         the system's log",
     )
 }
 
-/// An item that stands for what a pattern could have found there.
+/// An item in place of the possible matches at this path.
 fn problematic(path: &Path) -> Folder {
     Folder { name: whole_name(path), path: path.to_owned(), base: None, problem: None }
 }

@@ -1,4 +1,4 @@
-//! What the program asks of the kind `directory`.
+//! Implementation of the kind `directory`.
 
 use std::{
     path::{Path, PathBuf},
@@ -95,7 +95,7 @@ impl KindConfig for DirectoryConfig {
     }
 
     fn folders(&self) -> Option<Vec<PathBuf>> {
-        // What a pattern means lies in the folder before its first part with one.
+        // The matches of a pattern are inside the directory before its first pattern.
         Some(self.paths.iter().map(|path| Self::base(path)).collect())
     }
 
@@ -108,6 +108,6 @@ impl KindConfig for DirectoryConfig {
     }
 
     fn target(&self, _item: &str, _into: &str, _cancel: &Cancel) -> Result<Box<dyn RestoreTarget>> {
-        Err(Error::usage("a folder is restored with --to DIR"))
+        Err(Error::usage("a directory is restored with --to DIR"))
     }
 }

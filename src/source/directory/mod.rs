@@ -1,4 +1,4 @@
-//! The source `directory`: folders on this machine, each an item, with everything that belongs to their files.
+//! The source `directory`: directories on this machine, each an item, with all files and their metadata.
 
 mod attributes;
 pub mod config;
@@ -44,26 +44,26 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// The folder in a snapshot below which the files of the item lie.
+/// The directory in a snapshot that contains the files of the item.
 pub const CONTENT: &str = "files";
 
-/// The rule that leaves out what lies in caches, as manifests name it.
+/// The name in manifests of the rule that excludes caches.
 pub(crate) const EXCLUDE_CACHES: &str = "exclude_caches";
 
-/// Folders on this machine.
+/// Directories on this machine.
 pub struct Directory {
     name: String,
     paths: Vec<PathBuf>,
-    /// What is not backed up into itself: words and path.
+    /// Places that are not backed up: description and path.
     places: Vec<(&'static str, PathBuf)>,
     excludes: Excludes,
     exclude_caches: bool,
     one_file_system: bool,
-    /// The folders as they were found last.
+    /// The directories of the last discovery.
     known: Mutex<Vec<Folder>>,
 }
 
-/// The name of the item for one of these paths: its last component, or all of it where another path has the same one.
+/// The name of the item for one of these paths: its last component, or the full path if another one ends in the same component.
 pub fn item_name(path: &Path, paths: &[PathBuf]) -> String {
     written(match path.file_name() {
         Some(last) if last != GLOBALS && paths.iter().filter(|p| p.file_name() == Some(last)).count() < 2 => {
@@ -73,7 +73,7 @@ pub fn item_name(path: &Path, paths: &[PathBuf]) -> String {
     })
 }
 
-/// A path as a name. Bytes that are not UTF-8 are written out: replacing them would make two names one.
+/// A path as a name. Bytes that are not UTF-8 are escaped: replacing them could make two names equal.
 fn written(path: &OsStr) -> String {
     match path.to_str() {
         Some(text) => text.to_owned(),
@@ -82,7 +82,7 @@ fn written(path: &OsStr) -> String {
 }
 
 impl Directory {
-    /// A source as configured. Nothing is looked at yet.
+    /// A source as configured. Nothing is read yet.
     ///
     /// # Errors
     /// Exit code 2: a path is named twice, or a pattern of `exclude` cannot be used.
@@ -91,12 +91,12 @@ impl Directory {
     }
 
     fn named(name: &str, config: &DirectoryConfig) -> Result<Self> {
-        // Without slashes and dots that make no difference.
+        // Without redundant slashes and dots.
         let paths: Vec<PathBuf> = config.paths.iter().map(|path| path.components().collect()).collect();
         for (number, path) in paths.iter().enumerate() {
             if paths[..number].contains(path) {
                 return Err(Error::usage(format!("paths: {} is named twice", path.display()))
-                    .hint("take one of them out"));
+                    .hint("remove one of them"));
             }
         }
         Ok(Self {
@@ -114,7 +114,7 @@ impl Directory {
         self.known.lock()
     }
 
-    /// Looks up what exists now.
+    /// Expands the paths now.
     fn look(&self, cancel: &Cancel) -> Result<Discovery> {
         let expanded = expand::expand(&self.paths, &Protected::look(&self.places), cancel)?;
         let discovery = expanded.discovery();
@@ -122,7 +122,7 @@ impl Directory {
         Ok(discovery)
     }
 
-    /// The folder of this name, as it was found last or is found now.
+    /// The directory of this name, from the last discovery or a new one.
     fn folder(&self, item: &str, cancel: &Cancel) -> Result<Folder> {
         let find = || self.known().iter().find(|folder| folder.name == item).cloned();
         if let Some(folder) = find() {
@@ -130,7 +130,7 @@ impl Directory {
         }
         self.look(cancel)?;
         find().ok_or_else(|| {
-            Error::failed(format!("`paths` has no folder {item}"))
+            Error::failed(format!("`paths` has no directory {item}"))
                 .hint(format!("`tik-backup discover {}` shows what it has", self.name))
         })
     }
@@ -162,8 +162,8 @@ impl Source for Directory {
         dump::dump(self, &item.name, &folder.path, sink, cancel)
     }
 
-    /// What a pattern found and is not there any more. A folder that is named must be there. Where the pattern begins there
-    /// must still be something: otherwise a filesystem was unmounted, and nothing is known of what is on it.
+    /// Whether a match of a pattern no longer exists. A named directory must exist. The directory before the pattern
+    /// must not be empty: otherwise a filesystem was unmounted, and its content is unknown.
     fn is_gone(&self, item: &Item, _: &Cancel) -> bool {
         let known = self.known();
         let Some(folder) = known.iter().find(|folder| folder.name == item.name) else { return false };

@@ -1,4 +1,4 @@
-//! What a walk could not read: the snapshot is stored without it and names it.
+//! Unreadable objects of a walk: the snapshot is stored without them and names them.
 
 use std::{ffi::CStr, io, os::fd::BorrowedFd, path::Path};
 
@@ -14,10 +14,10 @@ use crate::{
     source::{self, manifest::Omitted},
 };
 
-/// So many are named in an error.
+/// The maximum number named in an error.
 const SHOWN: usize = 5;
 
-/// The kind of what is stored, but without its extended attributes.
+/// The kind of an object that is stored without its extended attributes.
 pub(super) const ATTRIBUTES: &str = "attributes";
 
 /// The word for a type of file.
@@ -33,7 +33,7 @@ pub(super) fn kind(tpe: FileType) -> &'static str {
 }
 
 impl Walk<'_> {
-    /// Something of this kind cannot be read, or is gone since its folder was listed.
+    /// An object of this kind cannot be read, or was removed since its directory was listed.
     pub(super) fn missing(&self, kind: &'static str, below: &Path, error: Errno) {
         if error == Errno::NOENT {
             self.tally.vanished(below);
@@ -42,8 +42,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Something that was there a moment ago cannot be opened or read any more. It may be gone; a mount that fails also says
-    /// so, and a server that is gone says that of everything.
+    /// A listed object can no longer be opened or read. It may have been removed; a failed mount also reports
+    /// this, and a missing server reports it for every object.
     pub(super) fn lost(
         &self,
         kind: &'static str,
@@ -60,18 +60,18 @@ impl Walk<'_> {
         }
     }
 
-    /// Something of this kind cannot be read and is left out, unless the reason lies with this process: then everything else
+    /// An object of this kind cannot be read and is left out, unless this process is the reason: then everything else
     /// would be left out too.
     pub(super) fn unreadable(&self, kind: &'static str, below: &Path, error: &io::Error) {
         let hint = match Errno::from_io_error(error) {
             Some(Errno::MFILE | Errno::NFILE) => "raise the limit of open files (LimitNOFILE=)",
-            Some(Errno::NOMEM) => "the system has no memory left: find out what takes it",
+            Some(Errno::NOMEM) => "the system is out of memory: find the process that uses it",
             _ => return self.tally.omitted(kind, below, error),
         };
         self.stop(Error::failed(format!("cannot read {}", shown(below))).because(error).hint(hint));
     }
 
-    /// Names a folder of which a part was not gone through.
+    /// Names a directory that was not read completely.
     pub(super) fn lost_on_the_way(&self, folder: &Folder, error: &io::Error) {
         let below = self.below(&folder.path);
         match Errno::from_io_error(error) {
@@ -81,13 +81,13 @@ impl Walk<'_> {
     }
 }
 
-/// What was left out, and what is known about the reasons.
+/// The omitted objects, and their reasons.
 #[derive(Debug)]
 pub(super) struct Omissions {
     all: source::omissions::Omissions,
-    /// How many are not stored: all but attributes.
+    /// The number of objects that are not stored: all but attributes.
     objects: u64,
-    /// Reasons for which something can be done.
+    /// Reasons with a hint.
     denied: bool,
     damaged: bool,
 }
@@ -98,7 +98,7 @@ impl Omissions {
         Self { all: source::omissions::Omissions::new("files"), objects: 0, denied: false, damaged: false }
     }
 
-    /// One more, which lies at `path` below the folder that is backed up.
+    /// Adds an object at `path` below the directory that is backed up.
     pub(super) fn add(&mut self, kind: &str, path: &Path, error: &io::Error) {
         let name = if path.as_os_str().is_empty() { ".".to_owned() } else { shown(path) };
         match Errno::from_io_error(error) {
@@ -114,20 +114,19 @@ impl Omissions {
         self.all.add(kind, &name, reason);
     }
 
-    /// What an operator can do about it, if there is a usual reason.
+    /// Hints for the operator, for common reasons.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if self.denied {
             notes.push(
-                "some of what is not in the backup may not be read by the account that runs it: run it as root or with \
-                 CAP_DAC_READ_SEARCH, or leave out with `exclude` what is not wanted"
+                "the account that runs the backup may not read some of the objects: run it as root or with \
+                 CAP_DAC_READ_SEARCH, or exclude them with `exclude`"
                     .to_owned(),
             );
         }
         if self.damaged {
             notes.push(
-                "some of what is not in the backup cannot be read from its disk, which may be failing: look at the system's \
-                 log"
+                "some of the objects cannot be read from disk, and the disk may be failing: check the system's log"
                 .to_owned(),
             );
         }
@@ -144,8 +143,8 @@ impl Omissions {
         self.all.count() == 0
     }
 
-    /// Fails if not one file was read although something cannot be: most likely nothing may be read. A backup of folders and
-    /// links alone would say nothing about the files.
+    /// Fails if no file was read although objects are unreadable: most likely permission is missing. A backup of directories and
+    /// links alone would not protect the files.
     pub(super) fn require(&self, path: &Path, files: u64) -> Result<()> {
         if files > 0 || self.objects == 0 {
             return Ok(());
@@ -158,22 +157,22 @@ impl Omissions {
             more => format!(" and {more} more"),
         };
         let cannot = if self.objects == 1 {
-            "1 file or folder".to_owned()
+            "1 file or directory".to_owned()
         } else {
-            format!("{} files or folders", self.objects)
+            format!("{} files or directories", self.objects)
         };
         let error = Error::failed(format!(
-            "not one file in {} could be read, and {cannot} cannot be read: {}{more}",
+            "no file in {} could be read; {cannot} cannot be read: {}{more}",
             path.display(),
             few.join(", ")
         ));
         Err(error.hint(match (self.denied, self.damaged) {
             (true, _) => {
-                "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or leave them out \
+                "let the account that runs the backup read them (as root, or with CAP_DAC_READ_SEARCH), or exclude them \
                  with `exclude`"
             }
-            (_, true) => "the disk may be failing: look at the system's log, and save what can be read",
-            _ => "find out what is wrong with them, or leave them out with `exclude`",
+            (_, true) => "the disk may be failing: check the system's log, and copy the readable data elsewhere",
+            _ => "check the filesystem and the system's log, or exclude them with `exclude`",
         }))
     }
 }
@@ -192,7 +191,7 @@ mod tests {
         }
         assert!(!omissions.is_empty() && omissions.require(Path::new("/srv"), 1).is_ok());
         let text = omissions.require(Path::new("/srv"), 0).unwrap_err().to_string();
-        assert!(text.contains("7 files or folders cannot be read: f0 (Permission denied"), "{text}");
+        assert!(text.contains("7 files or directories cannot be read: f0 (Permission denied"), "{text}");
         assert!(text.contains(" and 2 more") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
         assert!(omissions.notes()[0].contains("CAP_DAC_READ_SEARCH"));
         assert_eq!(omissions.finish()[0].reason, "Permission denied (os error 13)");

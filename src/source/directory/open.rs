@@ -1,4 +1,4 @@
-//! Opening what lies in a folder without ever being led out of it, in few file descriptors however deep a tree is.
+//! Opening files relative to a directory without leaving it, with few file descriptors regardless of the depth of the tree.
 
 use std::{
     io,
@@ -13,9 +13,9 @@ use rustix::{
 };
 use std::ffi::{CString, OsStr};
 
-/// So many folders on the way down to the one at hand are kept open; those above are found again through `..`.
+/// The maximum number of parents of the current directory that are kept open; those above are reopened through `..`.
 pub(crate) const KEEP_OPEN: usize = 24;
-/// Names are asked for in portions of this size.
+/// The size of the buffer for names.
 const LIST_BUFFER: usize = 64 * 1024;
 
 const FOLDER: OFlags = OFlags::RDONLY
@@ -29,7 +29,7 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOCTTY);
 
-/// What tells one folder from another, whatever its name.
+/// Identifies a directory independently of its name.
 pub(crate) type Identity = (u64, u64);
 
 /// Device and inode.
@@ -37,39 +37,39 @@ pub(crate) fn identity(stat: &Stat) -> Identity {
     (stat.st_dev, stat.st_ino)
 }
 
-/// A file that was asked for by name.
+/// A file opened by name.
 pub(super) enum Opened {
     /// A regular file and its state.
     File(OwnedFd, Box<Stat>),
-    /// The name stands for something else now.
+    /// The name now belongs to another type of file.
     Other,
 }
 
-/// The state of what has this name, which may be a symbolic link. Nothing is mounted by asking.
+/// The state of the object with this name, which may be a symbolic link. Does not trigger automounts.
 pub(super) fn stat_name(folder: BorrowedFd<'_>, name: impl Arg) -> rustix::io::Result<Stat> {
     statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
-/// Opens a folder by its path; symbolic links on the way are followed.
+/// Opens a directory by its path; symbolic links on the way are followed.
 pub(crate) fn open_top(path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     quietly(|more| open(path, FOLDER | more, Mode::empty()))
 }
 
-/// Opens a folder in a folder. A symbolic link of that name is an error, [`Errno::NOTDIR`] or [`Errno::LOOP`].
+/// Opens a directory in a directory. A symbolic link of that name is an error, [`Errno::NOTDIR`] or [`Errno::LOOP`].
 pub(crate) fn open_folder(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     quietly(|more| openat(folder, name, FOLDER | OFlags::NOFOLLOW | more, Mode::empty()))
 }
 
-/// Opens the folder in which `folder` lies, if it is still the one that was left.
+/// Opens the directory in which `folder` lies, if it is still the same one.
 pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Result<OwnedFd> {
     let opened = open_folder(folder, c"..")?;
     if identity(&fstat(&opened)?) == parent {
         return Ok(opened);
     }
-    Err(io::Error::other("a folder was moved to another place meanwhile"))
+    Err(io::Error::other("a directory was moved during the backup"))
 }
 
-/// Opens a folder by the names that lead to it from another one, if it is still the one that was left.
+/// Opens a directory by the names that lead to it from another one, if it is still the same one.
 pub(super) fn open_below<'n>(
     top: BorrowedFd<'_>,
     names: impl Iterator<Item = &'n OsStr>,
@@ -81,17 +81,17 @@ pub(super) fn open_below<'n>(
     }
     match opened {
         Some(opened) if identity(&fstat(&opened)?) == folder => Ok(opened),
-        _ => Err(io::Error::other("another folder has its name now")),
+        _ => Err(io::Error::other("another directory has this name now")),
     }
 }
 
-/// Opens a file for reading. Nothing else is waited for or read: a pipe or a device is closed at once.
+/// Opens a regular file for reading. Other types are not read: a pipe or a device is closed at once.
 pub(super) fn open_file(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<Opened> {
     let opened = match quietly(|more| openat(folder, name, FILE | more, Mode::empty())) {
         Ok(file) => file,
-        // What is a link now, and sockets.
+        // Links and sockets.
         Err(Errno::LOOP | Errno::NXIO) => return Ok(Opened::Other),
-        // Somebody holds a lease, as file servers do: they are given the time to write back.
+        // Another process, such as a file server, holds a lease: wait until it writes back.
         Err(Errno::AGAIN) => match open_leased(folder, name)? {
             Some(file) => file,
             None => return Ok(Opened::Other),
@@ -102,7 +102,7 @@ pub(super) fn open_file(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix
     Ok(if is(&stat, FileType::RegularFile) { Opened::File(opened, Box::new(stat)) } else { Opened::Other })
 }
 
-/// Opens a regular file, waiting for whoever holds a lease on it.
+/// Opens a regular file, waiting for the holder of a lease on it.
 fn open_leased(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<Option<OwnedFd>> {
     let place = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     if !is(&fstat(&place)?, FileType::RegularFile) {
@@ -112,7 +112,7 @@ fn open_leased(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Res
     open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY, Mode::empty()).map(Some)
 }
 
-/// Reading should leave no trace in access times; only the owner may ask for that.
+/// Reading should not change access times; only the owner may request this.
 fn quietly(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
     match open(OFlags::NOATIME) {
         Err(Errno::PERM) => open(OFlags::empty()),
@@ -120,7 +120,7 @@ fn quietly(open: impl Fn(OFlags) -> rustix::io::Result<OwnedFd>) -> rustix::io::
     }
 }
 
-/// A path that leads to what is open, whatever became of its name.
+/// A path to an open file, independent of its name.
 pub(crate) fn descriptor_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
@@ -130,16 +130,16 @@ pub(crate) fn is(stat: &Stat, tpe: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == tpe
 }
 
-/// What a folder holds.
+/// The content of a directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// Names in the order of their bytes, each with its type as far as the system tells.
+    /// Names in the order of their bytes, each with its type, if the system reports it.
     pub(super) names: Vec<(CString, FileType)>,
-    /// Why there may be more.
+    /// The error, if the list may be incomplete.
     pub(super) error: Option<Errno>,
 }
 
-/// The names in a folder. After an error in the middle there are those that were read before it.
+/// The names in a directory. After an error, the names that were read before it.
 pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
     let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER];
     let mut raw = RawDir::new(folder.as_fd(), &mut buffer);
@@ -158,7 +158,7 @@ pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
         }
     }
     names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    // A folder that changes while it is listed may show a name twice.
+    // A directory that changes while it is listed may show a name twice.
     names.dedup_by(|one, other| one.0 == other.0);
     listing
 }

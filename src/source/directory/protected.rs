@@ -1,4 +1,4 @@
-//! What must not be backed up into itself: the repository, the state directory, and copies of the repository.
+//! Protected places: the repository, the state directory, and copies of the repository.
 
 use std::{
     collections::HashSet,
@@ -17,23 +17,23 @@ use rustix::fs::FileType;
 use super::open::{Identity, Opened, names, open_file, open_folder, open_top, stat_name};
 use crate::source::directory::config::overlap;
 
-/// What every repository of restic has, in order.
+/// The entries of every restic repository, in order.
 const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];
 /// A copy of the repository in messages.
 pub(super) const COPY: &str = "a copy of the repository";
 /// The `config` of a repository is far smaller.
 const LARGEST_CONFIG: u64 = 64 * 1024;
-/// The most keys that are looked at.
+/// The maximum number of keys that are compared.
 const MOST_KEYS: usize = 1000;
 
-/// A folder that is not backed up, as it was found at the beginning of a run.
+/// A directory that is not backed up, as found at the beginning of a run.
 struct Place {
     what: &'static str,
     path: PathBuf,
     identity: Identity,
 }
 
-/// What tells copies of the repository from other repositories.
+/// Distinguishes copies of the repository from other repositories.
 #[derive(Default)]
 struct Signs {
     /// The content of its `config`, which is encrypted: no other repository has the same.
@@ -42,16 +42,16 @@ struct Signs {
     keys: HashSet<OsString>,
 }
 
-/// Which repository a folder is.
+/// The kind of repository in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repository {
-    /// The one that is written to, or a copy of it.
+    /// The configured repository, or a copy of it.
     Own,
     /// Another one.
     Other,
 }
 
-/// What must not be backed up.
+/// The places that are not backed up.
 #[derive(Default)]
 pub(super) struct Protected {
     places: Vec<Place>,
@@ -59,7 +59,7 @@ pub(super) struct Protected {
 }
 
 impl Protected {
-    /// Looks where these places are now. One that is not there cannot be in the way.
+    /// Locates these places. A missing one is ignored.
     pub(super) fn look(places: &[(&'static str, PathBuf)]) -> Self {
         let found = |(what, path): &(&'static str, PathBuf)| {
             let path = path.canonicalize().ok()?;
@@ -71,12 +71,12 @@ impl Protected {
         Self { signs: repository.unwrap_or_default(), places }
     }
 
-    /// The words for what a folder is, if it must not be backed up.
+    /// The description of a directory, if it must not be backed up.
     pub(super) fn at(&self, identity: Identity) -> Option<&'static str> {
         self.places.iter().find(|place| place.identity == identity).map(|place| place.what)
     }
 
-    /// What is wrong with a folder that is to be backed up and is one of the places or a copy of the repository, or lies in
+    /// The problem of a directory to back up that is one of the places or a copy of the repository, or is inside
     /// one.
     pub(super) fn problem(&self, path: &Path) -> Option<String> {
         let path = path.canonicalize().ok()?;
@@ -90,14 +90,14 @@ impl Protected {
         in_place().or_else(in_copy)
     }
 
-    /// The places that lie in a folder: path and words.
+    /// The places inside a directory: path and description.
     pub(super) fn below(&self, folder: &Path) -> Vec<(&Path, &'static str)> {
         let Ok(folder) = folder.canonicalize() else { return Vec::new() };
         let within = |place: &&Place| place.path != folder && place.path.starts_with(&folder);
         self.places.iter().filter(within).map(|place| (place.path.as_path(), place.what)).collect()
     }
 
-    /// Whether an open folder with these names in it, which are in order, is a repository of restic.
+    /// Whether an open directory with these names in it, which are in order, is a repository of restic.
     pub(super) fn repository(
         &self,
         folder: BorrowedFd<'_>,
@@ -110,7 +110,7 @@ impl Protected {
         Some(if self.is_own(folder) { Repository::Own } else { Repository::Other })
     }
 
-    /// Whether an open folder that is a repository has the `config` or a key of the one that is written to.
+    /// Whether an open directory that is a repository has the `config` or a key of the configured one.
     fn is_own(&self, folder: BorrowedFd<'_>) -> bool {
         let config = read_start(folder, c"config", LARGEST_CONFIG);
         if config.is_some() && config == self.signs.config {
@@ -122,7 +122,7 @@ impl Protected {
         keys.iter().any(own)
     }
 
-    /// Whether the folder at a path is a copy of the repository. It is not listed, as it may hold many names.
+    /// Whether the directory at a path is a copy of the repository. It is not listed, as it may hold many names.
     fn is_copy(&self, path: &Path) -> bool {
         if self.signs.config.is_none() && self.signs.keys.is_empty() {
             return false;
@@ -143,7 +143,7 @@ impl Signs {
     }
 }
 
-/// The first bytes of a file in an open folder, if it is a regular file that can be read.
+/// The first bytes of a file in an open directory, if it is a regular file that can be read.
 pub(super) fn read_start(folder: BorrowedFd<'_>, name: &CStr, most: u64) -> Option<Vec<u8>> {
     let Ok(Opened::File(file, _)) = open_file(folder, name) else { return None };
     let mut start = Vec::new();

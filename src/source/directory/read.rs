@@ -1,4 +1,4 @@
-//! Reading files on several threads, and noticing when one is written to meanwhile.
+//! Reading files on several threads, and detecting concurrent writes.
 
 use std::{
     ffi::{CStr, CString, OsStr},
@@ -32,20 +32,20 @@ use crate::{
     stream::sparse::SparseRead,
 };
 
-/// Reading ahead is worth asking for beyond this size.
+/// The minimum size for requesting read-ahead.
 const LARGE: i64 = 1 << 20;
-/// The longest file that is stored, in bytes. A file can be made as long as one likes with a hole, which costs nothing. But a
+/// The maximum length of a stored file, in bytes. A file can be made arbitrarily long with a hole, which takes no space. But a
 /// snapshot lists a chunk for each 512 KiB of a hole: for this length 16 million ids of 32 bytes, which are held in memory.
 const LONGEST: u64 = 8 << 40;
-/// The most bytes that the holes of all files of an item may have together, for the same reason: 8 million ids.
+/// The maximum total length of the holes of all files of an item, for the same reason: 8 million ids.
 pub(super) const MOST_HOLES: u64 = 4 << 40;
-/// No chunk is shorter, and no shorter hole is gone over: in shorter files it is not worth asking where the holes are.
+/// The minimum length of a chunk and of a hole that is skipped: shorter files are not searched for holes.
 const HOLES_FROM: u64 = 512 << 10;
 
 /// A file to be read.
 pub(super) struct Job {
     pub(super) folder: Arc<Folder>,
-    /// The open folder it lies in.
+    /// The open directory it lies in.
     pub(super) place: Arc<OwnedFd>,
     pub(super) name: CString,
 }
@@ -57,7 +57,7 @@ impl Job {
 }
 
 impl Walk<'_> {
-    /// Does one job. Its errors end the walk; a file that cannot be read is only named.
+    /// Performs one job. Errors end the walk; an unreadable file is only named.
     pub(super) fn read_file(&self, job: Job) {
         if !self.has_stopped()
             && let Err(error) = self.read(&job)
@@ -69,14 +69,14 @@ impl Walk<'_> {
 
     fn read(&self, job: &Job) -> Result<()> {
         let path = job.path();
-        // What changes while it is read is read once more, and then taken as it is.
+        // A file that changes while it is read is read once more, and then stored as read.
         for last in [false, true] {
             let (file, stat) = match open_file(job.place.as_fd(), job.name.as_c_str()) {
                 Ok(Opened::File(file, stat)) => (File::from(file), stat),
                 Ok(Opened::Other) => {
                     return self.replaced("file", job.place.as_fd(), &job.name, &path);
                 }
-                // It may have been removed and made anew.
+                // It may have been removed and recreated.
                 Err(Errno::NOENT) if !last => continue,
                 Err(error) => {
                     self.lost("file", job.place.as_fd(), &job.name, self.below(&path), &error.into());
@@ -124,18 +124,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Whether a file is too long to be stored; it is named then.
+    /// Whether a file is too long to be stored; if so, it is named.
     pub(super) fn is_too_long(&self, below: &Path, stat: &Stat) -> bool {
         let length = u64::try_from(stat.st_size).unwrap_or(0);
         if length <= LONGEST {
             return false;
         }
-        let reason = format!("it is {} long, more than the 8 TiB that a file may have", output::size(length));
+        let reason = format!("it is {} long, more than the maximum of 8 TiB", output::size(length));
         self.unreadable("file", below, &io::Error::other(reason));
         true
     }
 
-    /// What was a file or a folder when its folder was listed is something else now.
+    /// An object has another type than when its directory was listed.
     pub(super) fn replaced(
         &self,
         kind: &'static str,
@@ -156,10 +156,10 @@ impl Walk<'_> {
     }
 }
 
-/// Why a reader ended early, or what was noticed at its end.
+/// How a reader ended.
 #[derive(Debug)]
 enum End {
-    /// All was read, or somebody else ended it.
+    /// All was read, or the caller ended it.
     None,
     /// The file was written to.
     Changed,
@@ -167,27 +167,27 @@ enum End {
     Failed(io::Error),
 }
 
-/// Reads a file as long as it was when it was opened, and fails if it is not the same at the end; on the last attempt it
-/// delivers that much whatever happens, and tells.
+/// Reads a file up to the length that it had when it was opened, and fails if it changed; on the last attempt it
+/// delivers this length in any case and records the change.
 struct FileReader<'a, C> {
     file: &'a File,
     before: &'a Stat,
     last: bool,
-    /// What holes may still have, and those that were gone over.
+    /// The remaining limit for holes, and the skipped ones.
     spare: &'a AtomicU64,
     skipped: u64,
     check: C,
     seen: u64,
     end: End,
     finished: bool,
-    /// Where the hole at hand ends, or the data.
+    /// The end of the current hole or data.
     hole_end: u64,
     data_end: u64,
 }
 
 impl<'a, C: Fn() -> Result<()>> FileReader<'a, C> {
     fn new(file: &'a File, before: &'a Stat, last: bool, spare: &'a AtomicU64, check: C) -> Self {
-        // A file that takes as much space as it is long has no holes worth looking for.
+        // A file that takes as much space as its length has no relevant holes.
         let size = u64::try_from(before.st_size).unwrap_or(0);
         let space = u64::try_from(before.st_blocks).unwrap_or(0).saturating_mul(512);
         let dense = size < HOLES_FROM || space >= size;
@@ -243,7 +243,7 @@ impl<C: Fn() -> Result<()>> Read for FileReader<'_, C> {
             return Ok(0);
         }
         let left = self.size().saturating_sub(self.seen);
-        // A file that grows as fast as it is read must come to an end, too; one whose length is told as 0 although it
+        // Reading a file that grows must end, too; a file whose length is reported as 0 although it
         // has content, as some filesystems do, must not be cut off.
         if left == 0 && self.has_changed()? {
             return self.changed();
@@ -277,7 +277,7 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
         }
         if self.seen >= self.hole_end {
             let size = self.size();
-            // A filesystem that knows nothing of holes says that all is data, or refuses.
+            // A filesystem without support for holes reports only data, or an error.
             self.hole_end = match seek(self.file, SeekFrom::Data(self.seen)) {
                 Ok(data) => data.min(size),
                 Err(Errno::NXIO) => size,
@@ -287,7 +287,7 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
                 let end = seek(self.file, SeekFrom::Hole(self.seen)).unwrap_or(u64::MAX);
                 self.data_end = if end > self.seen { end } else { u64::MAX };
             }
-            // Looking has moved the place at which reading goes on.
+            // The search has moved the file position.
             self.go_to(self.seen)?;
         }
         Ok(self.hole_end.saturating_sub(self.seen))
@@ -297,7 +297,7 @@ impl<C: Fn() -> Result<()>> SparseRead for FileReader<'_, C> {
         (self.check)().map_err(io::Error::other)?;
         let less = |spare: u64| spare.checked_sub(bytes);
         if self.spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_err() {
-            let reason = "its holes and those of the files read before it are longer than 4 TiB together";
+            let reason = "its holes and those of the files read before it exceed 4 TiB in total";
             return Err(self.fail(io::Error::other(reason)));
         }
         self.skipped += bytes;
@@ -387,7 +387,7 @@ mod tests {
         assert_eq!(reader.hole().unwrap(), 3 << 19);
         reader.skip(1 << 20).unwrap();
         assert!(reader.skip(1 << 19).is_err() && reader.skipped == 1 << 20);
-        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("4 TiB together")));
+        assert!(matches!(&reader.end, End::Failed(error) if error.to_string().contains("4 TiB in total")));
     }
 
     #[test]

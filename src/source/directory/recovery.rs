@@ -1,17 +1,17 @@
-//! How its items are brought back with stock restic.
+//! How its items are restored with stock restic.
 
 use std::path::PathBuf;
 
 use crate::source::recovery::{Commands, Opening, Piece};
 
-/// What has to be known before.
+/// Prerequisites.
 pub(super) fn opening(paths: &[PathBuf]) -> Opening {
     let paths: Vec<_> = paths.iter().map(|path| format!("`{}`", path.display())).collect();
-    let text = format!("Folders: {}. As root, so that owners come back.", paths.join(", "));
+    let text = format!("Directories: {}. As root, so that owners come back.", paths.join(", "));
     Opening { text, setup: Vec::new() }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>) -> Commands {
     let stock = vec![
         piece.restore(),

@@ -1,4 +1,4 @@
-//! A folder to be damaged.
+//! A directory to be damaged.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ struct Folder {
     path: PathBuf,
 }
 
-/// A folder with a few files.
+/// A directory with a few files.
 pub(super) fn folder(dir: &Path) -> Result<Box<dyn Subject>> {
     let path = dir.join("folder");
     let failed = |error| Error::from_io("cannot write the files of the self-test", error);

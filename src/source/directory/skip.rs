@@ -1,4 +1,4 @@
-//! What a walk leaves out without a pattern: what must not be backed up into itself, and what lies in caches.
+//! Entries that a walk leaves out without a pattern: protected places and the content of caches.
 
 use std::{
     ffi::{CStr, CString},
@@ -16,12 +16,12 @@ use super::{
 };
 use crate::error::Result;
 
-/// The file that marks a folder whose content can be made anew, and how it begins: <https://bford.info/cachedir/>.
+/// The file that marks a directory whose content can be recreated, and its signature: <https://bford.info/cachedir/>.
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 const CACHE_SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 impl Walk<'_> {
-    /// Whether a folder is a copy of the repository, which is left out. Other repositories are named.
+    /// Whether a directory is a copy of the repository, which is left out. Other repositories are named.
     pub(super) fn is_protected(
         &self,
         folder: BorrowedFd<'_>,
@@ -36,7 +36,7 @@ impl Walk<'_> {
                 self.tally.other_repository(if top { self.top } else { below });
                 Ok(false)
             }
-            // Known before the walk, unless it became one just now.
+            // Known before the walk, unless it became one during the walk.
             Some(Repository::Own) if top => Err(not_into_itself(&format!(
                 "{} is {COPY}, which is not backed up into itself",
                 self.top.display()
@@ -48,7 +48,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Leaves out what a folder holds beside a valid tag that says that it is a cache.
+    /// Leaves out the content of a directory with a valid cache tag, except the tag.
     pub(super) fn leave_out_cache(&self, folder: BorrowedFd<'_>, names: &mut Vec<(CString, FileType)>) {
         let Ok(tag) = names.binary_search_by(|(name, _)| name.as_c_str().cmp(CACHE_TAG)) else { return };
         let start = read_start(folder, CACHE_TAG, CACHE_SIGNATURE.len() as u64);
@@ -60,7 +60,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether a folder is one that must not be backed up; it is named then.
+    /// Whether a directory must not be backed up; if so, it is named.
     pub(super) fn is_place(&self, path: &Path, stat: &Stat) -> bool {
         let what = self.protected.at(identity(stat));
         what.inspect(|what| self.tally.protected(self.below(path), what)).is_some()

@@ -1,4 +1,4 @@
-//! Storing what need not be read: files that have not changed, links, pipes, sockets and devices.
+//! Storing objects that need not be read: files that have not changed, links, pipes, sockets and devices.
 
 use std::{
     ffi::CStr,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl Walk<'_> {
-    /// Stores a file with the content it had in the previous snapshot if nothing tells of a change since.
+    /// Stores a file with its content in the previous snapshot if there is no sign of a change since.
     pub(super) fn take_over(
         &self,
         place: BorrowedFd<'_>,
@@ -59,7 +59,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// Stores what is neither file nor folder.
+    /// Stores an object that is neither file nor directory.
     pub(super) fn special(&self, place: BorrowedFd<'_>, name: &CStr, path: &Path, stat: &Stat) -> Result<()> {
         let tpe = FileType::from_raw_mode(stat.st_mode);
         let mut content = Vec::new();
@@ -83,7 +83,7 @@ impl Walk<'_> {
             FileType::CharacterDevice => Special::CharDevice(stat.st_rdev),
             FileType::BlockDevice => Special::BlockDevice(stat.st_rdev),
             FileType::RegularFile | FileType::Directory | FileType::Unknown => {
-                let what = io::Error::other("it is of a type that is not known");
+                let what = io::Error::other("its type is unknown");
                 self.unreadable(kind(tpe), self.below(path), &what);
                 return Ok(());
             }
@@ -117,7 +117,7 @@ impl Walk<'_> {
         None
     }
 
-    /// Names what was stored without its extended attributes, if that is so.
+    /// Names an object that was stored without its extended attributes.
     pub(super) fn without_xattrs(&self, below: &Path, missing: Option<Errno>) {
         if let Some(error) = missing {
             self.unreadable(ATTRIBUTES, below, &error.into());

@@ -1,4 +1,4 @@
-//! What a walk found: counts and digest, what could not be read, what an operator should know.
+//! The result of a walk: counts and digest, unreadable objects, notes for the operator.
 
 use std::{ffi::OsStr, fmt, io, path::Path};
 
@@ -12,10 +12,10 @@ use super::{
 use crate::stream::{digest::Digest128, files::Attributes};
 use std::os::unix::ffi::OsStrExt;
 
-/// So many names stand in a note.
+/// The maximum number of names in a note.
 const NAMED: usize = 20;
 
-/// A path as it can stand in a sentence: on one line, and with bytes that are no text written out.
+/// A path for messages: on one line, with bytes that are not UTF-8 escaped.
 pub(crate) fn shown(path: &Path) -> String {
     match path.to_str() {
         Some(text) if !text.chars().any(char::is_control) => text.to_owned(),
@@ -23,14 +23,14 @@ pub(crate) fn shown(path: &Path) -> String {
     }
 }
 
-/// The names that [`shown`] writes so: the text itself, and the name whose odd characters it writes out, if there is one.
+/// The names that [`shown`] writes as this text: the text itself, and the unescaped name, if there is one.
 pub(crate) fn meant(text: &str) -> Vec<Vec<u8>> {
     let mut names = vec![text.as_bytes().to_vec()];
     names.extend(written_out(text));
     names
 }
 
-/// Reads what `Debug` has made of a path.
+/// Parses the `Debug` form of a path.
 fn written_out(text: &str) -> Option<Vec<u8>> {
     let mut name = Vec::new();
     let mut chars = text.strip_prefix('"')?.strip_suffix('"')?.chars();
@@ -62,7 +62,7 @@ fn written_out(text: &str) -> Option<Vec<u8>> {
     (shown(Path::new(OsStr::from_bytes(&name))) == text).then_some(name)
 }
 
-/// Names, the first few of them kept.
+/// A count and the first few names.
 #[derive(Debug)]
 pub(crate) struct Listed {
     keep: usize,
@@ -71,7 +71,7 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    /// None yet; `keep` are kept.
+    /// Empty; keeps `keep` names.
     pub(crate) fn new(keep: usize) -> Self {
         Self { keep, count: 0, first: Vec::new() }
     }
@@ -100,9 +100,9 @@ impl fmt::Display for Listed {
     }
 }
 
-/// What was stored under a name.
+/// A stored object.
 pub(super) struct Entry<'a> {
-    /// Below the folder that is backed up.
+    /// Below the directory that is backed up.
     pub(super) path: &'a Path,
     pub(super) tpe: FileType,
     pub(super) attributes: &'a Attributes,
@@ -112,7 +112,7 @@ pub(super) struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// What everything about it amounts to.
+    /// The digest of all its properties.
     pub(super) fn digest(&self) -> Digest128 {
         let mut text = self.path.as_os_str().as_bytes().to_vec();
         text.push(0);
@@ -144,12 +144,12 @@ struct Found {
     unnamed_xattrs: u64,
 }
 
-/// All that a walk found.
+/// The complete result of a walk.
 pub(super) struct Findings {
     pub(super) detail: Detail,
-    /// What an operator should know.
+    /// Notes for the operator.
     pub(super) notes: Vec<String>,
-    /// What could not be read.
+    /// Unreadable objects.
     pub(super) omissions: Omissions,
 }
 
@@ -157,7 +157,7 @@ pub(super) struct Findings {
 pub(super) struct Tally(Mutex<Found>);
 
 impl Tally {
-    /// Nothing found yet in the folder `path`.
+    /// Nothing found yet in the directory `path`.
     pub(super) fn new<'a>(
         path: &Path,
         one_file_system: bool,
@@ -195,7 +195,7 @@ impl Tally {
         self.0.lock()
     }
 
-    /// Something was stored.
+    /// An object was stored.
     pub(super) fn stored(&self, entry: &Entry<'_>) {
         let digest = entry.digest();
         let detail = &mut self.found().detail;
@@ -211,34 +211,34 @@ impl Tally {
         }
     }
 
-    /// A file that was stored had not to be read.
+    /// A stored file did not have to be read.
     pub(super) fn taken_over(&self) {
         self.found().detail.taken_over += 1;
     }
 
-    /// A rule kept something out.
+    /// A rule excluded an entry.
     pub(super) fn excluded(&self, rule: usize, entries: u64) {
         if let Some(rule) = self.found().detail.excluded.get_mut(rule) {
             rule.entries += entries;
         }
     }
 
-    /// A folder is left out because it must not be backed up into itself.
+    /// A protected directory is left out.
     pub(super) fn protected(&self, path: &Path, what: &str) {
         self.found().protected.push(format!("{} ({what})", shown(path)));
     }
 
-    /// A folder is a repository that is not the one which is written to.
+    /// A directory is another repository than the configured one.
     pub(super) fn other_repository(&self, path: &Path) {
         self.found().repositories.push(shown(path));
     }
 
-    /// A mount point is stored as an empty folder.
+    /// A mount point is stored as an empty directory.
     pub(super) fn not_entered(&self, path: &Path) {
         self.found().mounts.push(shown(path));
     }
 
-    /// Something is gone.
+    /// An object was removed.
     pub(super) fn vanished(&self, path: &Path) {
         self.found().vanished.push(shown(path));
     }
@@ -253,12 +253,12 @@ impl Tally {
         self.found().unnamed_xattrs += count;
     }
 
-    /// Something cannot be read.
+    /// An object cannot be read.
     pub(super) fn omitted(&self, kind: &'static str, path: &Path, error: &io::Error) {
         self.found().omissions.add(kind, path, error);
     }
 
-    /// What was found, and notes about it.
+    /// The results with notes.
     pub(super) fn finish(self) -> Findings {
         let found = self.0.into_inner();
         let Found {
@@ -280,17 +280,17 @@ impl Tally {
         }
         if repositories.count() > 0 {
             notes.push(format!(
-                "other restic repositories are in this backup like any folder, and grow it each time they grow; leave them out \
-                 with `exclude` if that is not wanted: {repositories}"
+                "this backup contains other restic repositories, and grows whenever they grow; exclude them with `exclude` if that \
+                 is not wanted: {repositories}"
             ));
         }
         if changed.count() > 0 {
             notes.push(format!(
-                "written to while they were read, so that beginning and end may not fit together: {changed}"
+                "written to while they were read, so their content may be inconsistent: {changed}"
             ));
         }
         if vanished.count() > 0 {
-            notes.push(format!("gone between listing and reading: {vanished}"));
+            notes.push(format!("removed after they were listed, before they were read: {vanished}"));
         }
         if unnamed_xattrs > 0 {
             notes.push(format!(

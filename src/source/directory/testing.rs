@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// What stands under a path.
+/// An object at a path.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Kept {
     pub(crate) kind: NodeKind,
@@ -38,7 +38,7 @@ impl Content for Kept {
     }
 }
 
-/// A snapshot in memory; paths sort a folder before what lies in it.
+/// A snapshot in memory; paths sort a directory before what lies in it.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) kept: Mutex<BTreeMap<PathBuf, Kept>>,
@@ -48,7 +48,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// The sink of a run after the one that gave `previous`.
+    /// The sink of the run after the one that produced `previous`.
     pub(crate) fn after(previous: Memory) -> Self {
         Self { previous: Some(Box::new(previous)), ..Self::default() }
     }
@@ -57,12 +57,12 @@ impl Memory {
         self.kept.lock()
     }
 
-    /// What stands under a path in the folder that was backed up.
+    /// An object at a path in the directory that was backed up.
     pub(crate) fn get(&self, path: impl AsRef<Path>) -> Option<Kept> {
         self.kept().get(&Path::new(super::CONTENT).join(path)).cloned()
     }
 
-    /// Paths below the folder that was backed up.
+    /// Paths below the directory that was backed up.
     pub(crate) fn paths(&self) -> Vec<String> {
         let kept = self.kept();
         let below = kept.keys().filter_map(|path| path.strip_prefix(super::CONTENT).ok());
@@ -167,7 +167,7 @@ impl Files for Memory {
     }
 }
 
-/// A source of one folder.
+/// A source of one directory.
 pub(crate) fn source(path: &Path, exclude: &[&str]) -> Directory {
     configured(DirectoryConfig {
         exclude: exclude.iter().map(|pattern| (*pattern).to_owned()).collect(),
@@ -180,14 +180,14 @@ pub(crate) fn configured(config: DirectoryConfig) -> Directory {
     Directory::named("disk", &config).unwrap()
 }
 
-/// Backs up the only folder of a source.
+/// Backs up the only directory of a source.
 pub(crate) fn dump(source: &Directory, sink: &dyn Sink) -> Result<Manifest> {
     let cancel = Cancel::new();
     let item: Item = source.discover(&cancel)?.items.remove(0);
     source.dump(&item, sink, &cancel)
 }
 
-/// Backs up a folder into memory.
+/// Backs up a directory into memory.
 pub(crate) fn back_up(path: &Path, exclude: &[&str]) -> (Memory, Manifest) {
     let memory = Memory::default();
     let manifest = dump(&source(path, exclude), &memory).unwrap();

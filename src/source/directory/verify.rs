@@ -1,4 +1,4 @@
-//! Proving a folder: everything in its snapshot is read back and compared with what the manifest says of it.
+//! Proving a directory: everything in its snapshot is read back and compared with its manifest.
 
 use std::{
     io,
@@ -22,7 +22,7 @@ use crate::{
     },
 };
 
-/// Folders are proven by reading them back.
+/// Directories are proven by reading them back.
 pub(super) struct Contents;
 
 impl ReadBack for Contents {
@@ -34,15 +34,15 @@ impl ReadBack for Contents {
         cancel: &Cancel,
     ) -> Result<Verified> {
         let detail = manifest.detail::<Detail>();
-        let detail = detail.ok_or_else(|| Error::failed("the manifest says nothing of files"))?;
+        let detail = detail.ok_or_else(|| Error::failed("the manifest has no details about files"))?;
         verify(files, detail, chosen, cancel)
     }
 }
 
-/// Reads the files that `chosen` names, and compares names, types, permissions, lengths and identities of all.
+/// Reads the files in `chosen`, and compares names, types, permissions, lengths and identities of all.
 ///
 /// # Errors
-/// Something cannot be read. What can be read and differs is in the result.
+/// Data cannot be read. Differences in readable data are in the result.
 fn verify(
     files: &dyn Files,
     detail: &Detail,
@@ -81,12 +81,11 @@ fn verify(
     let (of_files, of_bytes) = (found.files, found.bytes);
     count("files", detail.files, of_files);
     count("bytes", detail.bytes, of_bytes);
-    count("folders", detail.folders, folders);
+    count("directories", detail.folders, folders);
     count("links, pipes, sockets and devices", detail.symlinks + detail.others, others);
     if found.differences.is_empty() && digest != detail.digest {
         found.differences.push(
-            "names, types, permissions or contents are not those that were recorded when they were read"
-                .to_owned(),
+            "names, types, permissions or contents differ from those recorded during the backup".to_owned(),
         );
     }
     Ok(found)
@@ -103,7 +102,7 @@ fn read(node: &Node<'_>, bytes: u64, path: &Path, found: &mut Verified) -> Resul
     Ok(())
 }
 
-/// Type, length and content as the digest has them.
+/// Type, length and content, as used in the digest.
 fn kind(node: &Node<'_>) -> (FileType, u64, Vec<u8>) {
     match &node.kind {
         NodeKind::File(bytes) => {

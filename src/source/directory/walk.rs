@@ -1,6 +1,6 @@
-//! The way through a tree: depth first, names in order, every folder opened from the one above it, so that nobody who
-//! swaps a folder for a link can lead it elsewhere. Files that have to be read go to other threads; a folder is finished
-//! when the last of them is through.
+//! Walking a tree: depth first, names in order, every directory opened relative to its parent, so that
+//! replacing a directory by a link has no effect. Files that have to be read go to other threads; a directory is finished
+//! when all its files are stored.
 
 use std::{
     ffi::{CStr, CString, OsStr},
@@ -41,10 +41,10 @@ use crate::{
     stream::{cancel::Cancel, files::Attributes, sink::Sink},
 };
 
-/// Why something is left out that was another thing when its folder was listed.
+/// The reason for an object whose type changed since its directory was listed.
 pub(super) const REPLACED: &str = "it was replaced by something else while the backup ran";
 
-/// Types of filesystems that the kernel makes up: nothing in them can be restored, and some files in them never end.
+/// Types of virtual filesystems of the kernel: nothing in them can be restored, and some files in them never end.
 /// Their numbers are those of `linux/magic.h`.
 const MADE_UP: [u64; 16] = [
     0x9fa0,      // proc
@@ -65,16 +65,16 @@ const MADE_UP: [u64; 16] = [
     0xf97c_ff8c, // selinuxfs
 ];
 
-/// A folder on its way into the sink.
+/// A directory that is being stored.
 pub(super) struct Folder {
     /// Path in the snapshot.
     pub(super) path: PathBuf,
     parent: Option<Arc<Folder>>,
-    /// Its own listing, folders below it, and files of it that are being read.
+    /// The number of pending tasks: its own listing, directories below it, and files that are being read.
     pending: AtomicUsize,
 }
 
-/// A folder whose names are being gone through.
+/// A directory whose names are being processed.
 struct Frame {
     folder: Arc<Folder>,
     /// None while the walk is far below it.
@@ -85,7 +85,7 @@ struct Frame {
 
 /// One walk through one tree.
 pub(super) struct Walk<'a> {
-    /// The folder that is walked through.
+    /// The directory that is walked through.
     pub(super) top: &'a Path,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
@@ -93,12 +93,12 @@ pub(super) struct Walk<'a> {
     pub(super) exclude_caches: bool,
     pub(super) one_file_system: bool,
     pub(super) protected: Protected,
-    /// Whether files are stored; if not, the walk only tells what rules leave out.
+    /// Whether files are stored; if not, the walk only counts the entries that rules exclude.
     pub(super) storing: bool,
-    /// Files that last changed before this moment may be taken over from the previous snapshot.
+    /// Files that last changed before this moment may be reused from the previous snapshot.
     pub(super) settled: Option<Timestamp>,
     pub(super) owners: Owners,
-    /// So many bytes the holes of all further files may have together.
+    /// The remaining total length for the holes of further files.
     pub(super) holes: AtomicU64,
     pub(super) tally: Tally,
     /// Why the walk ends early.
@@ -107,7 +107,7 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// An error as soon as the walk is to end.
+    /// Returns an error once the walk must end.
     pub(super) fn check(&self) -> Result<()> {
         self.cancel.check()?;
         match self.failure.get() {
@@ -116,18 +116,18 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether there is no point in going on.
+    /// Whether the walk must end.
     pub(super) fn has_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed) || self.cancel.is_cancelled()
     }
 
-    /// Ends the walk. The first error stays.
+    /// Ends the walk. The first error is kept.
     pub(super) fn stop(&self, error: Error) {
         self.failure.get_or_init(|| error);
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    /// A path in the snapshot as one below the folder that is backed up.
+    /// A path in the snapshot as one below the directory that is backed up.
     pub(super) fn below<'p>(&self, path: &'p Path) -> &'p Path {
         path.strip_prefix(CONTENT).unwrap_or(path)
     }
@@ -145,7 +145,7 @@ impl Walk<'_> {
                 Some((name, tpe)) => {
                     if let Some(below) = self.visit(frame, &name, tpe, device, jobs)? {
                         frames.push(below);
-                        // The first stays open: from there the others can be found again.
+                        // The first stays open: the others can be reopened from it.
                         if let Some(far) = frames.len().checked_sub(KEEP_OPEN + 1).filter(|far| *far > 0) {
                             frames[far].fd = None;
                         }
@@ -156,8 +156,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Stores a folder and lists it. `None` if it cannot be read, or must not be stored. One of which not all names can be read
-    /// is stored as far as they can, and named.
+    /// Stores a directory and lists it. `None` if it cannot be read, or must not be stored. If not all names can be read,
+    /// the readable part is stored and the directory is named.
     fn enter(
         &self,
         fd: OwnedFd,
@@ -171,7 +171,7 @@ impl Walk<'_> {
                 return Err(Error::failed(format!("cannot list {}", self.top.display()))
                     .because(&io::Error::from(error))
                     .hint(
-                        "let the account that runs the backup read it, or find out what is wrong with it",
+                        "let the account that runs the backup read it, or check the filesystem and the system's log",
                     ));
             }
             Some(error) => {
@@ -201,7 +201,7 @@ impl Walk<'_> {
         Ok(Some(Frame { folder, fd, identity, names: names.into_iter() }))
     }
 
-    /// Ends the folder at hand and goes up. A folder above it that was moved away meanwhile ends there, too.
+    /// Ends the current directory and goes up. A parent that was moved in the meantime ends, too.
     fn leave(&self, frames: &mut Vec<Frame>) {
         let Some(done) = frames.pop() else { return };
         while let Some((above, higher)) = frames.split_last_mut()
@@ -222,7 +222,7 @@ impl Walk<'_> {
         self.release(done.folder);
     }
 
-    /// Something of this folder is done. What was the last thing finishes the folder, and perhaps those above it.
+    /// A task of this directory is done. The last one finishes the directory, and possibly its parents.
     pub(super) fn release(&self, folder: Arc<Folder>) {
         let mut next = Some(folder);
         while let Some(folder) = next {
@@ -238,7 +238,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Looks at one name. Gives the folder to go on with if it is one.
+    /// Processes one name. Returns the directory if it is one.
     fn visit(
         &self,
         frame: &Frame,
@@ -250,7 +250,7 @@ impl Walk<'_> {
         let Some(place) = &frame.fd else { return Err(failed(&frame.folder.path, Errno::BADF.into())) };
         let path = frame.folder.path.join(OsStr::from_bytes(name.to_bytes()));
         let below = self.below(&path);
-        // What is left out is not touched at all, if the listing tells what it is: its filesystem may hang.
+        // Excluded entries are not accessed if the listing has their type: their filesystem may hang.
         if tpe != FileType::Unknown && self.is_excluded(below, tpe == FileType::Directory) {
             return Ok(None);
         }
@@ -289,7 +289,7 @@ impl Walk<'_> {
         rule.inspect(|rule| self.tally.excluded(*rule, 1)).is_some()
     }
 
-    /// Goes into a folder, unless something else is mounted there.
+    /// Goes into a directory, unless something else is mounted there.
     fn folder(
         &self,
         frame: &Frame,
@@ -302,7 +302,7 @@ impl Walk<'_> {
         if self.one_file_system && stat.st_dev != device {
             return self.mount_point(path, stat);
         }
-        // Before it is opened: it may be closed to this account.
+        // Before it is opened: this account may not be allowed to open it.
         if self.is_place(&path, stat) {
             return Ok(None);
         }
@@ -316,7 +316,7 @@ impl Walk<'_> {
                 return Ok(None);
             }
         };
-        // Opening may have mounted something.
+        // Opening may have triggered an automount.
         let opened = match fstat(&fd) {
             Ok(stat) => stat,
             Err(error) => {
@@ -334,7 +334,7 @@ impl Walk<'_> {
         self.enter(fd, &opened, path, Some(frame.folder.clone()))
     }
 
-    /// Stores an empty folder in the place of another filesystem.
+    /// Stores an empty directory in the place of another filesystem.
     fn mount_point(&self, path: PathBuf, stat: &Stat) -> Result<Option<Frame>> {
         let of = attributes(stat, &self.owners);
         self.sink.folder(&path, &of)?;
@@ -350,7 +350,7 @@ impl Walk<'_> {
     }
 }
 
-/// Opens a folder above the one at hand once more: from there, or else from the first of all by its name.
+/// Reopens a parent of the current directory: from there, or else by its path from the top.
 fn open_again(done: &Frame, above: &Frame, higher: &[Frame]) -> io::Result<OwnedFd> {
     if let Some(from) = &done.fd
         && let Ok(opened) = open_parent(from.as_fd(), above.identity)
@@ -370,6 +370,6 @@ fn is_made_up(fd: BorrowedFd<'_>) -> bool {
 }
 
 fn failed(path: &Path, error: io::Error) -> Error {
-    Error::from_io(format!("cannot go on with the folder {}", shown(path)), error)
+    Error::from_io(format!("cannot continue in the directory {}", shown(path)), error)
         .hint("run the backup again")
 }

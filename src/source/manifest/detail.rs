@@ -1,5 +1,5 @@
-//! What a manifest says of an item beyond what all kinds of sources have: each kind has a type of its own, which stands in
-//! the JSON under a key of its own.
+//! The kind-specific part of a manifest: each kind of source has its own type, stored in
+//! the JSON under its own key.
 
 use std::{any::Any, cell::Cell, fmt};
 
@@ -14,22 +14,22 @@ use crate::source::kind::{KINDS, Kind};
 
 /// One kind's part of a manifest.
 pub trait Detail: Any + fmt::Debug + erased_serde::Serialize + Send + Sync {
-    /// The kind whose part it is.
+    /// The kind of source that this part belongs to.
     fn kind(&self) -> &'static dyn Kind;
 
     /// A copy.
     fn boxed(&self) -> Box<dyn Detail>;
 
-    /// Forgets the definitions of which `is_omitted` (kind, schema, name) says that the backup lacks the object.
+    /// Removes the definitions for which `is_omitted` (kind, schema, name) reports that the object is not in the backup.
     fn forget(&mut self, _is_omitted: &dyn Fn(&str, &str, &str) -> bool) {}
 
-    /// Whether the item consists of files or blobs, of which the manifest does not name single ones: the sum of their bytes
-    /// stands with the one object.
+    /// Whether the item consists of files or blobs, which the manifest does not list individually: the sum of their bytes
+    /// is recorded with the single object.
     fn is_of_files(&self) -> bool {
         false
     }
 
-    /// The number of files, if the rows of the object count folders too.
+    /// The number of files, if the rows of the object count directories too.
     fn files(&self) -> Option<u64> {
         None
     }
@@ -39,7 +39,7 @@ pub trait Detail: Any + fmt::Debug + erased_serde::Serialize + Send + Sync {
         &[]
     }
 
-    /// Shows those of its parts that belong to the content and are equal as long as the content is, always in the same order.
+    /// Passes on the parts that belong to the content and are equal if the content is equal, always in the same order.
     fn content(&self, _visit: &mut dyn FnMut(&dyn erased_serde::Serialize)) {}
 }
 
@@ -48,7 +48,7 @@ erased_serde::serialize_trait_object!(Detail);
 /// Reads the JSON of a kind's part, for [`Kind::read_detail`].
 ///
 /// # Errors
-/// It is not what `T` is written as.
+/// It is not valid JSON of `T`.
 pub(in crate::source) fn read<T: Detail + DeserializeOwned>(
     json: &mut dyn erased_serde::Deserializer<'_>,
 ) -> Result<Option<Box<dyn Detail>>, erased_serde::Error> {
@@ -77,44 +77,44 @@ impl Serialize for Own {
 }
 
 impl Manifest {
-    /// What only its kind has, whichever that is.
+    /// The part of its kind, for any kind.
     pub fn any_detail(&self) -> Option<&dyn Detail> {
         self.own.0.as_deref()
     }
 
-    /// As [`Self::any_detail`], to be changed.
+    /// Like [`Self::any_detail`], mutable.
     pub(super) fn any_detail_mut(&mut self) -> Option<&mut dyn Detail> {
-        // `as_deref_mut` would ask for a longer life of what is in the box.
+        // `as_deref_mut` would require a longer lifetime of the boxed value.
         match &mut self.own.0 {
             Some(detail) => Some(detail.as_mut()),
             None => None,
         }
     }
 
-    /// What only one kind has, if the manifest is of that kind.
+    /// The part of one kind, if the manifest is of this kind.
     pub(crate) fn detail<T: Detail>(&self) -> Option<&T> {
         let any: &dyn Any = self.own.0.as_deref()?;
         any.downcast_ref()
     }
 
-    /// As [`Self::detail`], to be changed.
+    /// Like [`Self::detail`], mutable.
     pub(crate) fn detail_mut<T: Detail>(&mut self) -> Option<&mut T> {
         let any: &mut dyn Any = self.own.0.as_deref_mut()?;
         any.downcast_mut()
     }
 
-    /// As [`Self::detail`], without the rest of the manifest.
+    /// Like [`Self::detail`], without the rest of the manifest.
     pub(crate) fn into_detail<T: Detail>(self) -> Option<T> {
         let any: Box<dyn Any> = self.own.0?;
         any.downcast().ok().map(|detail| *detail)
     }
 
-    /// Gives it what only its kind has.
+    /// Sets the part of its kind.
     pub(crate) fn set_detail(&mut self, detail: impl Detail) {
         self.own.0 = Some(Box::new(detail));
     }
 
-    /// Takes away what only its kind has, as if an earlier version had made it.
+    /// Removes the part of its kind, as if an earlier version had written the manifest.
     #[cfg(test)]
     pub(crate) fn forget_detail(&mut self) {
         self.own.0 = None;
@@ -122,7 +122,7 @@ impl Manifest {
 }
 
 // `#[serde(flatten)]` would hold the whole manifest in memory a second time while it is read, to look for the key of a kind
-// at the end. Here the keys are looked at as they come, and what is under them goes straight to where it belongs: the derived
+// at the end. Here the keys are read in order, and their values are stored directly: the derived
 // code, of which `remote` makes functions of the same names, sees all keys except those of the kinds.
 impl<'de> Deserialize<'de> for Manifest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -139,7 +139,7 @@ impl Serialize for Manifest {
     }
 }
 
-/// Something that is read, whose keys that belong to a kind are taken out on the way.
+/// A deserializer that takes the keys of a kind out of the input.
 struct WithOwn<'a, T> {
     inner: T,
     own: &'a Cell<Option<Box<dyn Detail>>>,
@@ -201,9 +201,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for WithOwn<'_, A> {
 
 /// A key of the manifest.
 enum Key<S, T> {
-    /// The key of a kind's part, and what would have read another one.
+    /// The key of a kind's part, and the seed for other keys.
     Own(&'static dyn Kind, S),
-    /// Any other, as the derived code reads it.
+    /// Any other key, as the derived code reads it.
     Other(T),
 }
 

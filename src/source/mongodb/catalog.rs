@@ -1,4 +1,4 @@
-//! What a database consists of: collections, views and time series, with options and indexes as the server sends them.
+//! The catalog of a database: collections, views and time series, with options and indexes as sent by the server.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use mongodb::{
@@ -12,12 +12,12 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Collections that are asked about at the same time.
+/// The number of collections that are queried in parallel.
 const QUESTIONS: usize = 8;
-/// Codes by which a server says that it has no Atlas Search: unknown command, not supported, unknown stage, search not
+/// Error codes of servers without Atlas Search: unknown command, not supported, unknown stage, search not
 /// enabled, and a stage that exists only on Atlas. Any other error is a failure.
 const NO_SEARCH: [i32; 5] = [59, 115, 31082, 40324, 6_047_401];
-/// Where a server before 8.3 keeps the data of a time series.
+/// The prefix of the collection with the data of a time series on servers before 8.3.
 const BUCKETS: &str = "system.buckets.";
 
 /// A collection, view or time series.
@@ -30,11 +30,11 @@ pub(super) struct Entry {
     pub(super) uuid: Option<Uuid>,
     pub(super) indexes: Vec<RawDocumentBuf>,
     pub(super) search_indexes: Vec<RawDocumentBuf>,
-    /// Bytes of its documents as the server tells, 0 if it does not.
+    /// Bytes of its documents as reported by the server, 0 if it does not.
     pub(super) size: u64,
 }
 
-/// Where the documents of a collection are read.
+/// The place from which the documents of a collection are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) database: String,
@@ -56,7 +56,7 @@ impl Entry {
     }
 }
 
-/// Everything in a database that is backed up, in the order of the names, with options and indexes.
+/// All objects of a database that are backed up, sorted by name, with options and indexes.
 pub(super) fn read(deployment: &Deployment, database: &str, cancel: &Cancel) -> Result<Vec<Entry>> {
     // authorizedCollections is false by default: an account that may see only some of them gets an error.
     let list = doc! { "listCollections": 1, "cursor": {} };
@@ -74,7 +74,7 @@ pub(super) fn read(deployment: &Deployment, database: &str, cancel: &Cancel) -> 
     }
 }
 
-/// Whether a database holds anything at all, were it only collections of the server's own.
+/// Whether a database contains anything, including the server's own collections.
 pub(super) fn exists(deployment: &Deployment, database: &str, cancel: &Cancel) -> Result<bool> {
     let list = doc! { "listCollections": 1, "cursor": {}, "nameOnly": true };
     Ok(!deployment.ask(cancel, deployment.documents(database, list))?.is_empty())
@@ -82,7 +82,7 @@ pub(super) fn exists(deployment: &Deployment, database: &str, cancel: &Cancel) -
 
 fn entry(listed: &RawDocumentBuf) -> Result<Entry> {
     let invalid = |error: mongodb::bson::error::Error| {
-        Error::failed("the server described a collection in a way that cannot be understood").because(&error)
+        Error::failed("the server sent an invalid description of a collection").because(&error)
     };
     let options = match listed.get("options").map_err(invalid)? {
         Some(RawBsonRef::Document(options)) => options.to_owned(),
@@ -105,7 +105,7 @@ fn entry(listed: &RawDocumentBuf) -> Result<Entry> {
     })
 }
 
-/// The collections that no dump holds: those that the server keeps for itself.
+/// The server's own collections, which are not dumped.
 fn is_skipped(database: &str, name: &str) -> bool {
     let of_server = match database {
         "admin" => name == "system.keys",
@@ -134,7 +134,7 @@ async fn describe(deployment: &Deployment, database: &str, entry: Entry) -> Resu
     let stats = doc! {
         "aggregate": &entry.name, "pipeline": [{ "$collStats": { "storageStats": {} } }], "cursor": {}
     };
-    // The size only decides which collection comes first, and whether a snapshot will last.
+    // The size only determines which collection is first, and whether a snapshot will last.
     let stats = deployment.documents(database, stats).await.unwrap_or_default();
     let size = stats.iter().filter_map(size_of).sum();
     Ok(Entry { indexes, search_indexes, size, ..entry })
@@ -149,10 +149,10 @@ fn size_of(stats: &RawDocumentBuf) -> Option<u64> {
     }
 }
 
-/// What happened to the collections while they were read.
+/// Changes to the collections while they were read.
 ///
 /// # Errors
-/// A collection that was read is no longer the one that was there before: what was read may be neither.
+/// A collection was replaced while it was read: the data may be from either one.
 pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Result<Vec<String>> {
     let mut notes = Vec::new();
     for old in before {
@@ -163,28 +163,32 @@ pub(super) fn compare(database: &str, before: &[Entry], after: &[Entry]) -> Resu
             Some(new) => {
                 if new.options != old.options {
                     notes.push(format!(
-                        "the options of {full} were changed during the dump: it has those of before"
+                        "the options of {full} were changed during the dump: the backup has the previous options"
                     ));
                 }
                 if new.indexes != old.indexes {
                     notes.push(format!(
-                        "the indexes of {full} were changed during the dump: it has those of before"
+                        "the indexes of {full} were changed during the dump: the backup has the previous indexes"
                     ));
                 }
                 continue;
             }
         };
         if old.kind == "view" {
-            notes.push(format!("the view {full} {replaced} during the dump: it has that of before"));
+            notes.push(format!(
+                "the view {full} {replaced} during the dump: the backup has the previous view"
+            ));
             continue;
         }
         return Err(Error::failed(format!("the collection {full} {replaced} while it was being dumped"))
             .passes(Passing::Changed)
-            .hint("run the backup again, at a time at which no collections are replaced"));
+            .hint("run the backup again at a time when no collections are replaced"));
     }
     let created = after.iter().filter(|new| !before.iter().any(|old| old.name == new.name));
     notes.extend(
-        created.map(|new| format!("{database}.{} was created during the dump and is not in it", new.name)),
+        created.map(|new| {
+            format!("{database}.{} was created during the dump and is not in the backup", new.name)
+        }),
     );
     Ok(notes)
 }

@@ -1,11 +1,11 @@
-//! Comparing what MongoDB has: as it was backed up, and as it was restored.
+//! Comparison of a backed-up MongoDB database with the restored one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Collection, Detail, Index};
 use crate::source::{manifest::Object, verify::compare};
 
-/// Whether a collection of MongoDB belongs to the server, as users and roles do: no restore brings it back, and says so.
+/// Whether a collection of MongoDB belongs to the server, such as users and roles: a restore leaves it out with a note.
 fn is_of_server(collection: &str) -> bool {
     collection.starts_with("system.") && collection != "system.js"
 }
@@ -18,8 +18,8 @@ pub(crate) fn collections(stored: &[Object], restored: &[Object]) -> Vec<String>
     compare::objects(&own(stored), &own(restored))
 }
 
-/// What MongoDB has besides documents. `changed` are indexes that the server does not accept as they were, each by its
-/// collection and its name: the restore has said so.
+/// Definitions besides documents. `changed` are indexes that the server did not accept unchanged, each by its
+/// collection and its name: the restore has reported them.
 pub(crate) fn details(
     stored: &Detail,
     restored: &Detail,
@@ -46,22 +46,22 @@ pub(crate) fn details(
         for index in before.indexes.iter().filter(|index| !is_changed(index)) {
             match found.indexes.iter().find(|other| other.name == index.name) {
                 None => differences.push(format!("{name}: the index {} is missing", index.name)),
-                // Every server makes this one as it sees fit; its collation is that of the options.
+                // The server creates this one itself; its collation is that of the options.
                 Some(other) if index.name != "_id_" && other.digest != index.digest => {
-                    differences
-                        .push(format!("{name}: the index {} is defined otherwise than it was", index.name));
+                    differences.push(format!("{name}: the definition of the index {} differs", index.name));
                 }
                 Some(_) => {}
             }
         }
-        // Servers give a time series indexes of their own.
+        // Servers create indexes of their own for a time series.
         let extra = found.indexes.iter().filter(|index| {
             before.kind != "timeseries" && !before.indexes.iter().any(|other| other.name == index.name)
         });
         differences
-            .extend(extra.map(|index| format!("{name}: the index {} was never backed up", index.name)));
+            .extend(extra.map(|index| format!("{name}: the index {} is not in the backup", index.name)));
         if found.search_indexes != before.search_indexes {
-            notes.push(format!("{name}: its search indexes are not proven, for only Atlas has them"));
+            notes
+                .push(format!("{name}: its search indexes are not proven, because only Atlas supports them"));
         }
     }
     differences

@@ -1,8 +1,8 @@
-//! `kind = "mongodb"`: how to reach a MongoDB deployment and what to take from it.
+//! `kind = "mongodb"`: the connection to a MongoDB deployment and the selection of databases.
 
 use crate::settings::{Patterns, SecretFile, reader::Reader};
 
-/// How many collections are read at the same time unless something else is said.
+/// How many collections are read at the same time by default.
 const PARALLEL_COLLECTIONS: usize = 4;
 
 /// A MongoDB deployment: a replica set, a sharded cluster or a single server.
@@ -18,18 +18,18 @@ pub struct MongodbConfig {
     pub include_system: bool,
     /// How many collections of a database are read at the same time, 1 to 16.
     pub parallel_collections: usize,
-    /// What is asked of the server so that all collections show one moment.
+    /// How a consistent state of all collections is obtained.
     pub consistency: MongodbConsistency,
 }
 
-/// What a dump demands of the server.
+/// The required consistency of a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MongodbConsistency {
-    /// One moment for all collections where the server can give it; if not, the manifest says so.
+    /// One point in time for all collections if the server supports it; otherwise the manifest says so.
     Auto,
-    /// One moment for all collections, or the item fails.
+    /// One point in time for all collections, or the item fails.
     Snapshot,
-    /// Each collection as it is found.
+    /// Each collection is read without a snapshot.
     None,
 }
 

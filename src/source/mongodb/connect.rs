@@ -1,4 +1,4 @@
-//! A connection to a MongoDB deployment: the driver on a runtime of its own, behind calls that wait.
+//! A connection to a MongoDB deployment: the driver on its own runtime, behind blocking calls.
 
 use std::{future::Future, time::Duration};
 
@@ -21,26 +21,26 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// How long a question may take that is not about data.
+/// The timeout for requests other than reading data.
 const QUESTION_TIME: Duration = Duration::from_secs(120);
-/// How often a waiting call looks at the stop flag.
+/// The interval for checking the stop flag.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
-/// How long the driver may take to say good-bye to the server.
+/// The timeout for closing the connections of the driver.
 const FAREWELL_TIME: Duration = Duration::from_secs(1);
-/// How often a question about the catalogue is asked at most, and the wait in between.
+/// The maximum number of attempts for a catalog request, and the wait in between.
 const ATTEMPTS: u32 = 3;
 const ATTEMPT_WAIT: Duration = Duration::from_secs(1);
-/// Codes after which the same question may well be answered: host unreachable or not found, network timeout, cursor not
+/// Error codes after which the same request may succeed: host unreachable or not found, network timeout, cursor not
 /// found, shutting down, stepped down, not primary, interrupted by a change of roles, socket errors, stale routing.
 const PASSING: [i32; 14] = [6, 7, 43, 89, 91, 150, 189, 9001, 10107, 11600, 11602, 13388, 13435, 13436];
-/// Connections that the driver may open to each server; its own limit of 10 is below what a dump uses.
+/// The maximum number of connections to each server; the driver's default of 10 is too low for a dump.
 const POOL_SIZE: u32 = 40;
 
-/// What a deployment is made of.
+/// The topology of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Topology {
-    /// One server that is no member of a replica set.
+    /// A single server that is not a member of a replica set.
     Standalone,
     /// A replica set of this name.
     ReplicaSet(String),
@@ -48,16 +48,16 @@ pub enum Topology {
     Sharded,
 }
 
-/// A deployment that was reached and has let us in.
+/// A connected and authenticated deployment.
 pub struct Deployment {
     /// The driver's client. Its futures, cursors and sessions live on this deployment's runtime: use them within
     /// [`Deployment::run`], [`Deployment::ask`] or a task spawned on [`Deployment::handle`].
     pub client: Client,
     /// Version of the server that answered.
     pub version: String,
-    /// What it is part of.
+    /// Its topology.
     pub topology: Topology,
-    /// Which members are read.
+    /// The read preference.
     pub criteria: SelectionCriteria,
     server: String,
     secrets: Secrets,
@@ -66,11 +66,11 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// Connects, authenticates and asks who is there.
+    /// Connects, authenticates and determines version and topology.
     ///
     /// # Errors
     /// The deployment cannot be reached within the driver's time (30 seconds unless the connection string says
-    /// otherwise), does not let us in, or `cancel` was set.
+    /// otherwise), refuses the login, or `cancel` was set.
     pub fn connect(params: &Params, cancel: &Cancel) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -117,18 +117,18 @@ impl Deployment {
         })
     }
 
-    /// Where tasks are spawned that use the client.
+    /// The runtime handle for tasks that use the client.
     pub fn handle(&self) -> &Handle {
         &self.handle
     }
 
-    /// Major and minor version of the server, 0 where it tells none.
+    /// Major and minor version of the server, 0 if unknown.
     pub fn version_number(&self) -> (u32, u32) {
         let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
-    /// Waits for a call of the driver and leaves its error to the caller to judge.
+    /// Waits for a call of the driver and returns its error unchanged.
     ///
     /// # Errors
     /// `cancel` was set, or there was no answer within `limit`.
@@ -141,7 +141,7 @@ impl Deployment {
         wait(&self.handle, cancel, limit, call)
     }
 
-    /// Waits for the answer to a question that is not about data.
+    /// Waits for the answer to a request other than reading data.
     ///
     /// # Errors
     /// As for [`Deployment::run`], and whatever the server or the driver says, with a hint where one is known.
@@ -156,7 +156,7 @@ impl Deployment {
     }
 
     /// A command with a cursor on the members that are read, and all documents of the cursor as the server sent them.
-    /// It is asked again where that may help: the end of a long dump should not be lost to a hiccup.
+    /// It is retried after transient errors: a short interruption should not end a long dump.
     pub(super) async fn documents(
         &self,
         database: &str,
@@ -186,7 +186,7 @@ impl Deployment {
         Ok(documents)
     }
 
-    /// An error of the driver as one of ours: without any secret, with a hint where one is known.
+    /// Converts an error of the driver: without secrets, with a hint if one is known.
     pub fn explain(&self, error: &DriverError) -> Error {
         hints::explain(error, &self.secrets)
     }
@@ -195,11 +195,11 @@ impl Deployment {
 impl Drop for Deployment {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
-        // The driver's threads end sessions and cursors while the runtime still carries them. A task of this runtime that
-        // is the last to let go cannot wait for that.
+        // The driver's threads end sessions and cursors while the runtime still exists. A task of this runtime that
+        // drops the last reference cannot wait for that.
         if Handle::try_current().is_err() {
             let farewell = async { self.client.clone().shutdown().await };
-            // Whether or not the server was told: it forgets idle sessions by itself.
+            // A missing notification does no harm: the server ends idle sessions itself.
             let _: Result<(), Elapsed> =
                 runtime.block_on(async { tokio::time::timeout(FAREWELL_TIME, farewell).await });
         }
@@ -226,7 +226,7 @@ pub fn error_code(error: &DriverError) -> Option<i32> {
     }
 }
 
-/// Whether the same question may be answered if it is asked again.
+/// Whether the same request may succeed if it is retried.
 pub(super) fn is_passing(error: &DriverError) -> bool {
     match &*error.kind {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
@@ -245,10 +245,10 @@ async fn options(params: &Params) -> Result<ClientOptions, DriverError> {
     }
     options.app_name.get_or_insert_with(|| "tik-backup".to_owned());
     options.max_pool_size.get_or_insert(POOL_SIZE);
-    // Reads that share a snapshot set their own, and the server refuses two.
+    // Snapshot reads set their own read concern, and the server refuses two.
     options.read_concern = None;
-    // By default metadata and data come from one member, and it is one that has every acknowledged write. Who wants to
-    // spare the primary says readPreference=secondaryPreferred in the connection string.
+    // By default metadata and data come from one member that has every acknowledged write. To
+    // reduce the load of the primary, set readPreference=secondaryPreferred in the connection string.
     options.selection_criteria.get_or_insert_with(primary_preferred);
     Ok(options)
 }
@@ -287,7 +287,7 @@ pub(super) async fn limited<T>(
         biased;
         answer = call => Ok(answer),
         stopped = stopped(cancels) => Err(stopped),
-        () = tokio::time::sleep(limit) => Err(Error::failed(format!("the server did not answer for {limit:?}"))
+        () = tokio::time::sleep(limit) => Err(Error::failed(format!("the server did not answer within {limit:?}"))
             .hint("look at the server's load and at the network; for slow servers raise idle_timeout")),
     }
 }

@@ -1,4 +1,4 @@
-//! What a manifest says of a MongoDB item beyond what all kinds of sources have.
+//! The manifest of a MongoDB database: the part specific to this kind of source.
 
 use mongodb::bson::{RawDocument, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,12 @@ use crate::{
 /// MongoDB's part of a manifest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Detail {
-    /// What the deployment is made of.
+    /// The topology of the deployment.
     pub topology: Topology,
-    /// Which version's features are enabled, if the server tells.
+    /// The feature compatibility version, if the server reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_compatibility: Option<String>,
-    /// The moment that all collections show; absent if they do not show one moment.
+    /// The cluster time of all collections; absent if they were read without a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot_time: Option<SnapshotTime>,
     /// Collections, views and time series in the order of their names.
@@ -39,7 +39,7 @@ impl manifest::Detail for Detail {
     }
 }
 
-/// A moment as the cluster counts them.
+/// A cluster time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotTime {
     /// Seconds since 1970.
@@ -90,7 +90,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index as `listIndexes` describes it. The name space in it (servers before 4.4) is no part of its definition.
+    /// An index as `listIndexes` describes it. The name space in it (servers before 4.4) is not part of its definition.
     ///
     /// # Errors
     /// The description has no name or is not valid BSON.
@@ -98,8 +98,8 @@ impl Index {
         Ok(Self { name: name_of(spec)?, digest: spec_digest(spec, |key| key != "ns")? })
     }
 
-    /// An Atlas Search index as `$listSearchIndexes` describes it. Only name, type and definition count: the rest is
-    /// how far it is built.
+    /// An Atlas Search index as `$listSearchIndexes` describes it. Only name, type and definition are compared: the rest is
+    /// its build status.
     ///
     /// # Errors
     /// The description has no name or is not valid BSON.
@@ -135,7 +135,7 @@ fn name_of(spec: &RawDocument) -> Result<String> {
 }
 
 fn invalid(error: &(dyn std::error::Error + 'static)) -> Error {
-    Error::failed("the server described a collection in a way that cannot be understood").because(error)
+    Error::failed("the server sent an invalid description of a collection").because(error)
 }
 
 #[cfg(test)]

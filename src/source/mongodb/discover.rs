@@ -1,4 +1,4 @@
-//! What databases a deployment has.
+//! Discovery of the databases of a deployment.
 
 use futures_util::{StreamExt, stream};
 use mongodb::bson::{Bson, Document, doc};
@@ -18,7 +18,7 @@ use crate::{
 const SYSTEM: [&str; 3] = ["admin", "config", "local"];
 /// The server refuses to list databases that the account may not see.
 const UNAUTHORIZED: i32 = 13;
-/// Databases whose sizes are asked for at the same time.
+/// The number of databases whose sizes are requested in parallel.
 const QUESTIONS: usize = 8;
 
 /// A database as the server lists it.
@@ -57,11 +57,11 @@ fn list(deployment: &Deployment, config: &MongodbConfig, cancel: &Cancel) -> Res
         |command: Document| deployment.run(cancel, super::CATALOG_TIME, deployment.reply("admin", command));
     let reply = match ask(all)? {
         Ok(reply) => reply,
-        // Whoever names every database is not in danger of missing one that the account cannot see.
+        // If every database is named, a database that the account cannot see is not missed.
         Err(error) if error_code(&error) == Some(UNAUTHORIZED) && !all_named(config) => {
             return Err(deployment
                 .explain(&error)
-                .context("the account may not list all databases, and some could be missed")
+                .context("the account may not list all databases, so some could be missing")
                 .hint("grant it the role readAnyDatabase on admin, or name every database in `databases`"));
         }
         Err(error) if error_code(&error).is_some() => {
@@ -80,13 +80,13 @@ fn list(deployment: &Deployment, config: &MongodbConfig, cancel: &Cancel) -> Res
     Ok(listed)
 }
 
-const UNREADABLE: &str = "the server listed its databases in a way that cannot be understood";
+const UNREADABLE: &str = "the server sent an invalid list of databases";
 
 fn unreadable(error: &(dyn std::error::Error + 'static)) -> Error {
     Error::failed(UNREADABLE).because(error)
 }
 
-/// A database with the size of its documents, or else what it takes on the server's disk.
+/// A database with the size of its documents, or else its size on the server's disk.
 async fn item(deployment: &Deployment, database: Listed) -> Item {
     let stats = deployment.reply(&database.name, doc! { "dbStats": 1 }).await;
     let size = stats.ok().and_then(|stats| number(&stats, "dataSize"));

@@ -34,9 +34,9 @@ use crate::{
     workers,
 };
 
-/// Version of the driver, which is what reads.
+/// The version of the driver that reads the data.
 const DRIVER: &str = "3.9";
-/// Beside the collections: by which versions the dump was made. mongorestore reads it.
+/// The file with the versions that made the dump. mongorestore reads it.
 const PRELUDE: &str = "prelude.json";
 
 #[derive(Serialize)]
@@ -55,9 +55,11 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     if before.is_empty() {
         if !catalog::exists(&deployment, database, cancel)? {
             return Err(Error::failed(format!("the database {database} has no collections (any more)"))
-                .hint("run the backup again; if it is gone for good, it will be reported as vanished"));
+                .hint("run the backup again; if it was dropped, it will be reported as vanished"));
         }
-        manifest.notes.push("it holds only what the server keeps for itself, which no dump has".to_owned());
+        manifest
+            .notes
+            .push("it contains only collections of the server itself, which are not dumped".to_owned());
     }
     let version = deployment.version_number();
     let with_data: Vec<_> =
@@ -80,7 +82,7 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     work.store(PRELUDE, &prelude(&deployment.version)?)?;
     let dumped = work.run(&with_data, source.config.parallel_collections);
     if dumped.is_err() && work.snapshot_lost.load(Ordering::Relaxed) {
-        // A second attempt with this source does not try the same again.
+        // A second attempt with this source does not use a snapshot again.
         source.unsteady().insert(database.to_owned());
     }
     let outcomes = dumped?;
@@ -106,7 +108,7 @@ pub(super) fn dump(source: &Mongodb, database: &str, sink: &dyn Sink, cancel: &C
     Ok(manifest)
 }
 
-/// What the threads share.
+/// State shared by the threads.
 struct Work<'a> {
     deployment: &'a Arc<Deployment>,
     database: &'a str,
@@ -119,7 +121,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Dumps the data of all collections, the largest first; gives what was read in the order of the names.
+    /// Dumps the data of all collections, the largest first; returns the results sorted by name.
     fn run(&self, collections: &[(Entry, Place)], threads: usize) -> Result<Vec<(String, Outcome)>> {
         let mut order: Vec<_> = collections.iter().collect();
         order.sort_by_key(|(entry, _)| std::cmp::Reverse(entry.size));
@@ -153,7 +155,7 @@ impl Work<'_> {
         Ok(outcome)
     }
 
-    /// Stores options and indexes, and gives what the manifest says of them.
+    /// Stores options and indexes, and returns their part of the manifest.
     fn metadata(&self, entry: &Entry) -> Result<Collection> {
         let stem = file_stem(&entry.name);
         let path = format!("{stem}.metadata.json");
@@ -181,7 +183,7 @@ impl Work<'_> {
             uuid: entry.uuid.map(|uuid| hex(&uuid.bytes())),
             metadata: self.path(&path),
             data: data.map(|place| self.path(&data_file(&place))),
-            // Without what a restore leaves out.
+            // Without the options that a restore leaves out.
             options: super::spec_digest(&entry.options, |key| {
                 !matches!(key, "autoIndexId" | "recordIdsReplicated" | "create")
             })?,
@@ -231,7 +233,7 @@ fn object(name: &str, outcome: &Outcome) -> Object {
     }
 }
 
-/// Says in the manifest how consistent the data is, and why not more so.
+/// Records the consistency of the data in the manifest, with the reason if it is not consistent.
 fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes: &[(String, Outcome)]) {
     let left: Vec<(&str, &str)> = outcomes
         .iter()
@@ -255,7 +257,7 @@ fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes
     }
     for (name, outcome) in outcomes.iter().filter(|(_, outcome)| outcome.resumed > 0) {
         manifest.notes.push(format!(
-            "reading {name} broke off and was begun again ({}); what had been read was found unchanged",
+            "reading {name} was interrupted and restarted ({}); the documents read before were unchanged",
             crate::output::count(outcome.resumed, "time")
         ));
     }
@@ -264,7 +266,7 @@ fn judge(manifest: &mut Manifest, deployment: &Deployment, plan: &Plan, outcomes
     }
 }
 
-/// Which version's features are enabled. Not every account may know.
+/// The feature compatibility version. Not every account may read it.
 fn feature_compatibility(deployment: &Deployment, cancel: &Cancel) -> Result<Option<String>> {
     let ask = doc! { "getParameter": 1, "featureCompatibilityVersion": 1 };
     let told = deployment.run(cancel, super::CATALOG_TIME, deployment.reply("admin", ask))?;

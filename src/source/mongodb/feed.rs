@@ -1,7 +1,7 @@
 //! The documents of a collection as one stream that can be read.
 //!
-//! A scan that breaks off is begun again: what was handed on before is read once more, compared and left out. A
-//! `getMore` is never repeated: its lost reply would be a gap.
+//! An interrupted scan is restarted: the documents already passed on are read again, compared and skipped. A
+//! `getMore` is never repeated: its lost reply would be a gap in the data.
 
 use std::{
     io::{self, Read},
@@ -32,31 +32,31 @@ use crate::{
     stream::digest::{Digest128, RowDigest},
 };
 
-/// How often a scan of one collection is begun again.
+/// The maximum number of restarts of the scan of one collection.
 const RESUMES: u32 = 5;
 /// Wait before the first of these; each further wait is four times as long.
 const RESUME_WAIT: Duration = Duration::from_millis(250);
 
-/// What to read.
+/// The collection to read.
 pub(super) struct Job {
     pub(super) deployment: Arc<Deployment>,
     pub(super) place: Place,
-    /// As of this moment, if one was taken.
+    /// The cluster time of the snapshot, if there is one.
     pub(super) at: Option<Timestamp>,
-    /// Whether the scan may go on without the moment once the server no longer has it.
+    /// Whether the scan may continue without the snapshot once the server no longer has it.
     pub(super) may_leave_snapshot: bool,
-    /// Set when the server does not have the moment (any more).
+    /// Set if the server does not (or no longer) have the snapshot.
     pub(super) snapshot_lost: Arc<AtomicBool>,
     pub(super) patience: Patience,
 }
 
-/// What was read.
+/// The results of reading.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Outcome {
     pub(super) rows: RowDigest,
-    /// Scans that were begun again.
+    /// The number of restarts.
     pub(super) resumed: u32,
-    /// Why the end was read without the moment that was asked for, if it was.
+    /// Why the rest was read without the requested snapshot, if it was.
     pub(super) left_snapshot: Option<String>,
 }
 
@@ -66,7 +66,7 @@ enum Message {
     Failed(Error),
 }
 
-/// A batch, and where in it the documents lie that are handed on.
+/// A batch, and the positions of the documents to pass on.
 struct Piece {
     batch: RawBatch,
     spans: Vec<(usize, usize)>,
@@ -84,7 +84,7 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins to read.
+    /// Starts to read.
     pub(super) fn start(job: Job) -> Self {
         let (sender, messages) = channel(1);
         let handle = job.deployment.handle().clone();
@@ -94,18 +94,18 @@ impl Feed {
                 Err(Stop::Failed(error)) => Message::Failed(error),
                 Err(Stop::Unwanted) => return,
             };
-            // Nobody waits for it any more if this fails.
+            // The receiver is closed if this fails.
             let _: Result<(), SendError<Message>> = sender.send(last).await;
         });
         Self { messages, piece: None, position: (0, 0), outcome: None, handle, task }
     }
 
-    /// What was read. Before the end of the stream this is an error.
+    /// The result. Before the end of the stream this is an error.
     pub(super) fn finish(mut self) -> Result<Outcome> {
         self.outcome.take().ok_or_else(|| Error::failed("the collection was not read to its end"))
     }
 
-    /// What the stream holds next, as far as it is at hand.
+    /// The next bytes of the stream that are available.
     fn copy(&mut self, buf: &mut [u8]) -> usize {
         let Some(piece) = &self.piece else { return 0 };
         let bytes = piece.batch.as_raw_document().as_bytes();
@@ -128,7 +128,7 @@ impl Feed {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        // The task holds the deployment: it is gone before the stream is.
+        // The task holds the deployment: it ends before the stream is dropped.
         self.task.abort();
         let _: Result<(), JoinError> = self.handle.block_on(&mut self.task);
     }
@@ -141,13 +141,13 @@ impl Read for Feed {
             if count > 0 {
                 return Ok(count);
             }
-            // Given back before the next one is waited for.
+            // Released before waiting for the next one.
             self.piece = None;
             match self.messages.blocking_recv() {
                 Some(Message::Documents(piece)) => (self.piece, self.position) = (Some(piece), (0, 0)),
                 Some(Message::End(outcome)) => self.outcome = Some(outcome),
                 Some(Message::Failed(error)) => return Err(io::Error::other(error)),
-                None => return Err(io::Error::other("the reader of the collection ended without a word")),
+                None => return Err(io::Error::other("the reader of the collection ended without a result")),
             }
         }
         Ok(0)
@@ -160,7 +160,7 @@ enum Stop {
     Unwanted,
 }
 
-/// How far a scan is: the number of documents, and a hash of them in their order.
+/// The progress of a scan: the number of documents, and a hash of them in order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Position {
     documents: u64,
@@ -177,7 +177,7 @@ impl Position {
     }
 }
 
-/// Reads the collection to its end, scan after scan if need be.
+/// Reads the collection to its end, with restarts if necessary.
 async fn pump(job: &Job, sender: &Sender<Message>) -> Result<Outcome, Stop> {
     let mut outcome = Outcome::default();
     let mut sent = Position::default();
@@ -217,7 +217,7 @@ impl From<Fault> for Broken {
     }
 }
 
-/// One scan from the beginning; what was `sent` by those before is compared and left out.
+/// One scan from the beginning; documents that were `sent` by earlier scans are compared and skipped.
 async fn scan(
     job: &Job,
     at: Option<Timestamp>,
@@ -229,7 +229,7 @@ async fn scan(
     let mut seen = Position::default();
     let mut scan = Scan::open(&job.deployment, &job.place, at, &job.patience).await?;
     loop {
-        // First the room, then the batch: otherwise a third one would be held.
+        // Reserve capacity before the batch is read: otherwise a third batch would be held.
         let Ok(room) = sender.reserve().await else { return Err(Broken::Unwanted) };
         let Some(batch) = scan.next(&job.patience).await? else { break };
         let mut spans = Vec::new();
@@ -254,10 +254,10 @@ async fn scan(
 
 fn changed(place: &Place) -> Broken {
     let what = format!(
-        "reading {}.{} broke off, and it was changed before it could be read again",
+        "reading {}.{} was interrupted, and it was changed before it could be read again",
         place.database, place.collection
     );
-    // Another attempt begins with nothing, and need not break off.
+    // Another attempt starts from the beginning, and may succeed.
     let error = Error::failed(what).passes(Passing::Changed).hint(
         "run the backup again; if the server's history is too short for the dump, raise \
          minSnapshotHistoryWindowInSeconds there",
@@ -265,11 +265,10 @@ fn changed(place: &Place) -> Broken {
     Broken::Fault(Fault::Ours(error))
 }
 
-/// Where in the reply the documents of a batch lie.
+/// The positions of the documents of a batch in the reply.
 fn spans_of(batch: &RawBatch) -> Result<Vec<(usize, usize)>, Fault> {
-    let invalid = |what: String| {
-        Fault::Ours(Error::failed("the server sent a batch that cannot be understood").because_text(what))
-    };
+    let invalid =
+        |what: String| Fault::Ours(Error::failed("the server sent an invalid batch").because_text(what));
     let reply = batch.as_raw_document().as_bytes();
     let mut spans = Vec::new();
     for element in batch.doc_slices()? {
@@ -278,7 +277,7 @@ fn spans_of(batch: &RawBatch) -> Result<Vec<(usize, usize)>, Fault> {
             return Err(invalid(format!("an element of it is of type {:?}", element.element_type())));
         };
         let bytes = document.as_bytes();
-        // A slice of the reply: its place is the distance of the addresses.
+        // A slice of the reply: its position is the difference of the addresses.
         let start = (bytes.as_ptr() as usize).checked_sub(reply.as_ptr() as usize);
         let span = start.map(|start| (start, start + bytes.len())).filter(|(_, end)| *end <= reply.len());
         spans.push(span.ok_or_else(|| invalid("a document of it lies elsewhere".to_owned()))?);

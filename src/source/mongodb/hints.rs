@@ -1,4 +1,4 @@
-//! What to do about the errors of the server and the driver.
+//! Hints for the errors of the server and the driver.
 
 use mongodb::error::{Error as DriverError, ErrorKind};
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Passing};
 /// interrupted by either, no primary to read from.
 const CHANGING: [i32; 7] = [91, 189, 10107, 11600, 11602, 13435, 13436];
 
-/// Codes of the server, and what to do about them.
+/// Error codes of the server with hints.
 const BY_CODE: [(i32, &str); 13] = [
     (
         13,
@@ -23,12 +23,12 @@ const BY_CODE: [(i32, &str); 13] = [
     ),
     (
         18,
-        "user or password is wrong, or the user lives in another database: check the connection string and its \
+        "user or password is wrong, or the user is defined in another database: check the connection string and its \
          authSource",
     ),
     (11, "the user does not exist in the database that authSource names: check the connection string"),
     (26, "it was dropped while it was being read: run the backup again"),
-    (43, "the server gave up the cursor: run the backup again; if it happens again, look at its log"),
+    (43, "the server closed the cursor: run the backup again; if it happens again, look at its log"),
     (91, "the server is shutting down: run the backup again when it is up"),
     (189, "the primary stepped down: run the backup again when the replica set has a primary"),
     (10107, "the server is no longer the primary: run the backup again when the replica set has a primary"),
@@ -42,12 +42,12 @@ const BY_CODE: [(i32, &str); 13] = [
     (13388, "the shards of the cluster were being moved: run the backup again"),
 ];
 
-/// Texts that must all occur in a message, and what to do about it. The first row that fits counts. The driver gives what
-/// failed below it, while it looked for a server, as a text alone.
+/// Texts that must all occur in a message, with the hint. The first matching row counts. The driver reports
+/// errors during server selection as text only.
 const BY_TEXT: [(&[&str], &str); 10] = [
     (
         &["Authentication failed"],
-        "user or password is wrong, or the user lives in another database: check the connection string and its \
+        "user or password is wrong, or the user is defined in another database: check the connection string and its \
          authSource",
     ),
     (
@@ -69,7 +69,7 @@ const BY_TEXT: [(&[&str], &str); 10] = [
     ),
     (
         &["unexpected end of file"],
-        "the server hung up: does it want TLS (tls=true), and does its access list admit this machine?",
+        "the server closed the connection: check whether it requires TLS (tls=true) and whether its access list admits this machine",
     ),
     (
         &["Server selection timeout"],
@@ -86,9 +86,9 @@ const BY_TEXT: [(&[&str], &str); 10] = [
     ),
 ];
 
-/// An error of the driver as one of ours, without secrets.
+/// Converts an error of the driver, without secrets.
 pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
-    // Judged as the driver says it: a secret may be a part of an ordinary word.
+    // Uses the original text of the driver: a secret may be part of an ordinary word.
     let text = text(driver);
     let hint = match &*driver.kind {
         ErrorKind::Command(command) => {
@@ -110,7 +110,7 @@ pub(super) fn explain(driver: &DriverError, secrets: &Secrets) -> Error {
     }
 }
 
-/// What happened, without any text of the driver or the server: they cannot be shown where a secret is so short that it stands
+/// A description without text of the driver or the server: this cannot be shown if a secret is so short that it occurs
 /// in ordinary words.
 fn in_our_words(driver: &DriverError, text: &str) -> String {
     let what = match &*driver.kind {
@@ -135,8 +135,8 @@ fn in_our_words(driver: &DriverError, text: &str) -> String {
     format!("{what}{}", cause.unwrap_or_default())
 }
 
-/// Whether the server says that the index of `_id` has the key already: before version 4.4 it tells the index in the message
-/// alone.
+/// Whether the server reports a duplicate key in the index of `_id`: before version 4.4 the index is named only in the
+/// message.
 pub(super) fn names_id_index(message: &str) -> bool {
     message.contains("index: _id_ ")
 }

@@ -1,4 +1,4 @@
-//! What the program asks of the kind `mongodb`.
+//! Implementation of the kind `mongodb`.
 
 use std::{path::Path, sync::Arc};
 

@@ -41,9 +41,9 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
-/// Names of databases that servers use for themselves begin so.
+/// The prefix of internal databases of servers.
 const INTERNAL: &str = "__mdb_internal";
-/// How long it may take to ask what there is.
+/// The timeout for discovery.
 const CATALOG_TIME: Duration = Duration::from_secs(15 * 60);
 
 /// A MongoDB deployment.
@@ -52,7 +52,7 @@ pub struct Mongodb {
     config: MongodbConfig,
     idle_timeout: Duration,
     params: Params,
-    /// Databases whose snapshot was lost during a dump that failed: the next attempt does without.
+    /// Databases whose snapshot was lost during a failed dump: the next attempt does not use one.
     unsteady: Mutex<BTreeSet<String>>,
     /// Those that were given that attempt.
     tried_again: Mutex<BTreeSet<String>>,
@@ -74,8 +74,8 @@ impl Mongodb {
         })
     }
 
-    /// A deployment that is reached otherwise than a configured one, such as the target of a restore. Nobody is expected to
-    /// write there, so no moment need be asked for.
+    /// A deployment that is not configured as a source, such as the target of a restore. No concurrent writes are
+    /// expected, so no snapshot is requested.
     pub(crate) fn at(name: &str, params: Params) -> Self {
         let config = MongodbConfig {
             uri_file: SecretFile::at("--into", ""),

@@ -1,4 +1,4 @@
-//! The connection string: what is wrong with it is said without showing any of it but the hosts.
+//! The connection string: errors show only its hosts.
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
@@ -12,7 +12,7 @@ use crate::{
     settings::{Secret, SecretFile},
 };
 
-/// Options whose values are no secrets and may stand in a message of the driver. All others may not.
+/// Options whose values are not secret and may be shown in messages.
 const OPEN_OPTIONS: [&str; 14] = [
     "authmechanism",
     "authsource",
@@ -29,13 +29,13 @@ const OPEN_OPTIONS: [&str; 14] = [
     "tls",
     "w",
 ];
-/// Pieces of a secret this long (in bytes) do not appear in what is said of a malformed connection string.
+/// Parts of a secret with this length (in bytes) are not shown in errors of a malformed connection string.
 pub(super) const PIECE: usize = 3;
 
-/// Shorter secrets (in bytes) stand in ordinary words.
+/// Shorter secrets (in bytes) may occur in ordinary words.
 const WORD: usize = 4;
 
-/// How to reach a deployment. Neither `Debug` nor any message shows more of it than the hosts.
+/// The connection parameters of a deployment. `Debug` and messages show only the hosts.
 pub struct Params {
     pub(super) parsed: ConnectionString,
     pub(super) password: Option<Secret>,
@@ -62,7 +62,7 @@ impl Params {
         Self::parse(&file.load()?, &format!("{}: the connection string in {file}", file.key()))
     }
 
-    /// Reads a connection string; `origin` says in messages where it comes from. Nothing is resolved or contacted.
+    /// Parses a connection string; `origin` names its source in messages. Nothing is resolved or contacted.
     ///
     /// # Errors
     /// Exit code 2: it is malformed, or it would send data to another machine without TLS and does not say so.
@@ -74,7 +74,7 @@ impl Params {
         let server = server(&parsed.host_info);
         let srv = matches!(parsed.host_info, HostInfo::DnsRecord(_));
         if parsed.tls.is_none() && !srv && !is_local(&parsed.host_info) {
-            return Err(Error::usage(format!("{origin}: it asks for no TLS, and {server} is another machine")).hint(
+            return Err(Error::usage(format!("{origin}: it does not request TLS, and {server} is another machine")).hint(
                 "add tls=true to its options; tls=false says that data and credentials may cross the network in the \
                  clear",
             ));
@@ -85,7 +85,7 @@ impl Params {
     /// Sets the password of the user that the connection string names.
     ///
     /// # Errors
-    /// Exit code 2: it names no user, or one that a certificate proves.
+    /// Exit code 2: it names no user, or one that authenticates with a certificate.
     pub fn set_password(&mut self, password: Secret) -> Result<()> {
         let named = self.parsed.credential.as_ref().is_some_and(|credential| credential.username.is_some());
         if !named {
@@ -131,7 +131,7 @@ impl fmt::Debug for Params {
     }
 }
 
-/// What must not appear in a message.
+/// Secrets that must not appear in messages.
 #[derive(Clone, Default)]
 pub(super) struct Secrets(Vec<Zeroizing<String>>);
 
@@ -167,7 +167,7 @@ impl Secrets {
                 .filter(|t| !t.is_empty())
                 .map(|text| Zeroizing::new(text.into_owned())),
         );
-        // The longer ones first: what remains of one after a shorter one was replaced would stay.
+        // The longer ones first: otherwise the rest of one would remain after a shorter one was replaced.
         self.0.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
         self.0.dedup();
     }
@@ -177,15 +177,15 @@ impl Secrets {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
-    /// Whether a text has a secret in it that is so short that ordinary words have it too: what would be put in its place would
-    /// spoil the text, and betray the secret.
+    /// Whether a text contains a secret that is so short that ordinary words contain it too: the replacement would
+    /// make the text unreadable, and reveal the secret.
     pub(super) fn would_garble(&self, text: &str) -> bool {
         self.0.iter().any(|secret| secret.len() < WORD && text.contains(secret.as_str()))
     }
 
-    /// Whether a text of the driver shows a piece of one.
+    /// Whether a text of the driver contains a part of one.
     pub(super) fn betrayed_by(&self, text: &str) -> bool {
-        // Pieces of the whole string, as it is and decoded, are the hosts and the names of options.
+        // The parts of the whole string include the hosts and the names of options.
         self.0.iter().filter(|secret| !secret.contains("://")).any(|secret| {
             let piece = PIECE.min(secret.len());
             secret
@@ -196,7 +196,7 @@ impl Secrets {
     }
 }
 
-/// Leaves out the compressors that the driver is not built with: it would refuse the whole string, while servers do
+/// Removes the compressors that the driver was not built with: it would refuse the whole string, although servers work
 /// without compression.
 fn without_compressors(uri: &str) -> Cow<'_, str> {
     let Some((place, options)) = uri.split_once('?') else { return Cow::Borrowed(uri) };
@@ -230,7 +230,7 @@ fn host(address: &ServerAddress) -> String {
     }
 }
 
-/// Whether all connections stay within this machine.
+/// Whether all connections are local.
 fn is_local(hosts: &HostInfo) -> bool {
     let HostInfo::HostIdentifiers(hosts) = hosts else { return false };
     hosts.iter().all(|address| match address {

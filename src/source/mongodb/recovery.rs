@@ -1,8 +1,8 @@
-//! How its items are brought back with stock clients.
+//! How its items are restored with stock clients.
 
 use crate::source::recovery::{Commands, Opening, Piece, into};
 
-/// What has to be known and set up before.
+/// Prerequisites and setup.
 pub(super) fn opening(variables: &str) -> Opening {
     let text = format!(
         "MongoDB. Its Database Tools are needed (`mongorestore`, 100.5 or newer). Where to: in a file that only you can read, \
@@ -13,7 +13,7 @@ pub(super) fn opening(variables: &str) -> Opening {
     Opening { text, setup: vec![setup] }
 }
 
-/// How one item is brought back.
+/// How one item is restored.
 pub(super) fn commands(piece: &Piece<'_>, variables: &str) -> Commands {
     let stock = vec![
         "# Its exit code is 0 even if documents failed to restore: read the line that counts them."

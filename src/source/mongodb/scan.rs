@@ -1,7 +1,7 @@
-//! Reading a collection batch by batch, if asked for as of one moment.
+//! Reading a collection in batches, optionally from a snapshot.
 //!
 //! The driver's own snapshot sessions send the read concern with every `getMore` too, which servers refuse: here it
-//! goes with the `find` alone, and every reply that tells its moment is checked.
+//! is sent with the `find` only, and the cluster time of every reply is checked.
 
 use std::time::Duration;
 
@@ -24,16 +24,16 @@ use crate::{
 
 /// Documents in a batch; the server ends a batch at 16 MB in any case.
 const BATCH: u32 = 1000;
-/// The server no longer keeps the history of that moment.
+/// The server no longer has the history of the snapshot.
 const TOO_OLD: [i32; 2] = [239, 246];
-/// Why a scan cannot go on.
+/// Why a scan cannot continue.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The driver or the server says so.
+    /// An error of the driver or the server.
     Driver(DriverError),
-    /// It shows another moment than the one asked for, if it tells any.
+    /// The reply has another cluster time than the requested one, or none.
     OtherMoment(Option<Timestamp>),
-    /// We say so: stopped, no answer in time, an answer that cannot be.
+    /// An error of this program: stopped, timed out, or an invalid answer.
     Ours(Error),
 }
 
@@ -43,7 +43,7 @@ impl Fault {
         matches!(self, Self::Driver(error) if is_passing(error))
     }
 
-    /// Whether the moment that was asked for is no longer to be had.
+    /// Whether the requested snapshot is no longer available.
     pub(super) fn has_no_moment(&self) -> bool {
         match self {
             Self::Driver(error) => error_code(error).is_some_and(|code| TOO_OLD.contains(&code)),
@@ -52,13 +52,13 @@ impl Fault {
         }
     }
 
-    /// As an error of ours.
+    /// Converts it to an error of this program.
     pub(super) fn into_error(self, deployment: &Deployment) -> Error {
         match self {
             Self::Driver(error) => deployment.explain(&error),
             Self::OtherMoment(told) => Error::failed(format!(
-                "the server was asked for the data of one moment and gave that of {}",
-                told.map_or("an unknown one".to_owned(), |told| format!("another, {told}"))
+                "the server returned the data of another point in time than the requested one: {}",
+                told.map_or("unknown".to_owned(), |told| told.to_string())
             ))
             .hint("set consistency = \"auto\" to back up without a snapshot"),
             Self::Ours(error) => error,
@@ -78,14 +78,14 @@ impl From<Error> for Fault {
     }
 }
 
-/// How long to wait, and what ends the wait.
+/// Timeout and stop flags.
 #[derive(Clone)]
 pub(super) struct Patience {
     /// For one batch.
     pub(super) limit: Duration,
     /// The run was stopped.
     pub(super) cancel: Cancel,
-    /// The item failed elsewhere.
+    /// Another part of the item failed.
     pub(super) failed: Cancel,
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Begins to read a collection in its natural order, as mongodump does.
+    /// Starts to read a collection in its natural order, as mongodump does.
     pub(super) async fn open(
         deployment: &Deployment,
         place: &Place,
@@ -134,7 +134,7 @@ impl Scan {
     }
 }
 
-/// Asks for a snapshot and gives its moment, or `None` if the server answers without telling one.
+/// Requests a snapshot and returns its cluster time, or `None` if the reply has none.
 pub(super) async fn take_snapshot(
     deployment: &Deployment,
     place: &Place,
@@ -171,7 +171,7 @@ fn find(place: &Place, concern: Option<Document>, more: Document) -> Document {
     command
 }
 
-/// The moment of which a reply shows the data, if it tells.
+/// The cluster time of a reply, if it has one.
 fn moment(reply: &RawDocument) -> Option<Timestamp> {
     reply.get_document("cursor").ok()?.get_timestamp("atClusterTime").ok()
 }

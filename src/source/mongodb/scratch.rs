@@ -21,7 +21,7 @@ const IN_HOST: &AsciiSet = &NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'
 
 /// A running server without accounts. Dropping it stops it at once; if this process is killed, the kernel does.
 ///
-/// Its files are in a folder that the caller owns and removes after the server.
+/// Its files are in a directory that the caller owns and removes after the server.
 #[derive(Debug)]
 pub struct MongodbServer {
     program: PathBuf,
@@ -29,12 +29,12 @@ pub struct MongodbServer {
     daemon: Daemon,
 }
 
-/// Where it is reached.
+/// Its address.
 #[derive(Debug, Clone)]
 enum Place {
     /// MongoDB's own: it needs no network.
     Socket(PathBuf),
-    /// Others know ports only.
+    /// Other servers support only ports.
     Port(u16),
 }
 
@@ -48,7 +48,7 @@ impl Place {
 }
 
 impl MongodbServer {
-    /// Starts an empty server in `dir`, an existing folder. `program` is `mongod`, or another one that speaks its
+    /// Starts an empty server in `dir`, an existing directory. `program` is `mongod`, or another one that speaks its
     /// protocol and takes `--port` and `--storage-path`. Fails with the last lines of the server's log.
     pub fn start(program: &Path, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
         let (place, port) = if program.file_name().is_some_and(|name| name == "mongod") {
@@ -82,17 +82,17 @@ impl MongodbServer {
         }
     }
 
-    /// Whether everything of it is confined that should be.
+    /// Whether all required restrictions are in effect.
     pub fn is_confined(&self) -> bool {
         self.daemon.unconfined().is_empty()
     }
 
-    /// What of it is not confined.
+    /// The missing restrictions.
     pub(in crate::source) fn unconfined(&self) -> &[String] {
         self.daemon.unconfined()
     }
 
-    /// Stops it in order. Does nothing if it has stopped.
+    /// Stops it cleanly. Does nothing if it has stopped.
     pub fn stop(&mut self) -> Result<()> {
         self.daemon.stop(Signal::TERM)
     }
@@ -102,7 +102,7 @@ impl MongodbServer {
         self.daemon.is_dead()
     }
 
-    /// Why it no longer runs, if it does not.
+    /// Why it no longer runs, if it has ended.
     pub(in crate::source) fn death(&mut self) -> Option<crate::error::Error> {
         self.daemon.death()
     }
@@ -119,7 +119,7 @@ impl MongodbServer {
         let mut command = self.daemon.command(&self.program)?;
         match &self.place {
             Place::Socket(socket) => {
-                // Documents past their time limit are part of what was backed up.
+                // Expired documents are part of the backup.
                 command.args(["--setParameter", "ttlMonitorEnabled=false", "--setParameter"]);
                 command.args(["diagnosticDataCollectionEnabled=false", "--bind_ip"]).arg(socket);
                 // It makes one more socket, whose name has a port.
@@ -135,7 +135,7 @@ impl MongodbServer {
     }
 }
 
-/// A port that nobody uses at the moment.
+/// A currently unused port.
 fn free_port() -> Result<u16> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

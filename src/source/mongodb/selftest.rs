@@ -1,4 +1,4 @@
-//! A MongoDB server to be damaged.
+//! A MongoDB server for the self-test.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Whether all collections of a database can be read as of one moment, and which.
+//! Whether all collections of a database can be read from one snapshot.
 
 use std::time::{Duration, Instant};
 
@@ -17,19 +17,19 @@ use crate::{
     source::mongodb::config::MongodbConsistency,
 };
 
-/// How long servers keep their history unless it is set otherwise.
+/// The default length of the history of servers.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(300);
 /// Databases below this size, in bytes, are dumped within any window.
 const SMALL: u64 = 1 << 30;
-/// How long the server's speed is measured.
+/// The duration of the measurement of the server's speed.
 const PROBE: Duration = Duration::from_secs(2);
-/// Bytes a second that are counted on at most, however fast the server is: the repository has to keep pace.
+/// The maximum assumed speed in bytes per second, as the repository may be slower than the server.
 const FASTEST: u64 = 60_000_000;
-/// Codes by which a server says that it has no snapshots for such a read: illegal operation, invalid options, not
+/// Error codes of servers without snapshots for a read: illegal operation, invalid options, not
 /// supported, not a member of a replica set, unavailable, and a provider's refusal.
 const NO_SNAPSHOTS: [i32; 6] = [20, 72, 115, 123, 246, 8000];
 
-/// How often a snapshot is asked for when the connection breaks.
+/// The maximum number of attempts to request a snapshot if the connection breaks.
 const ATTEMPTS: u32 = 3;
 /// Wait between these.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -37,7 +37,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How a database is read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// As of this moment; if there is none, each collection as it is found.
+    /// The cluster time of the snapshot; if there is none, each collection is read without one.
     pub(super) at: Option<Timestamp>,
     /// Why there is none.
     pub(super) reason: Option<String>,
@@ -49,7 +49,7 @@ impl Plan {
     }
 }
 
-/// Decides how a database is read; `unsteady` says that the snapshot was lost in an attempt before.
+/// Decides how a database is read; `unsteady`: the snapshot was lost in an earlier attempt.
 pub(super) fn plan(
     deployment: &Deployment,
     entries: &[(Entry, Place)],
@@ -61,11 +61,11 @@ pub(super) fn plan(
     let plan = match wanted {
         MongodbConsistency::None => return Ok(Plan::without("consistency = \"none\" is configured")),
         _ if deployment.topology == Topology::Standalone => Plan::without(
-            "a server that is no member of a replica set has no snapshots: run it as a replica set of one member",
+            "a server that is not a member of a replica set has no snapshots: run it as a replica set of one member",
         ),
         MongodbConsistency::Snapshot => take(deployment, place, patience)?,
         MongodbConsistency::Auto if unsteady => {
-            Plan::without("the server did not keep the snapshot of the last attempt to its end")
+            Plan::without("the server discarded the snapshot of the last attempt before its end")
         }
         MongodbConsistency::Auto => match too_long(deployment, entries, patience)? {
             Some(reason) => Plan::without(reason),
@@ -74,7 +74,7 @@ pub(super) fn plan(
     };
     match (&plan.reason, wanted) {
         (Some(reason), MongodbConsistency::Snapshot) => {
-            Err(Error::failed("a snapshot was demanded and there is none")
+            Err(Error::failed("a snapshot is required, but none is available")
                 .because_text(reason)
                 .hint("set consistency = \"auto\" to back up without one, or enable snapshots on the server"))
         }
@@ -94,11 +94,11 @@ fn take(deployment: &Deployment, place: &Place, patience: &Patience) -> Result<P
     }
     match asked {
         Ok(Some(at)) => Ok(Plan { at: Some(at), reason: None }),
-        Ok(None) => Ok(Plan::without("the server took the question for a snapshot and gave none")),
+        Ok(None) => Ok(Plan::without("the server accepted the request for a snapshot but returned none")),
         Err(fault) => match refusal(&fault) {
             Some(code) => {
                 let said = fault.into_error(deployment).summary();
-                Ok(Plan::without(format!("the server gives no snapshots{code}: {said}")))
+                Ok(Plan::without(format!("the server refuses snapshots{code}: {said}")))
             }
             None => Err(fault.into_error(deployment).context("cannot take a snapshot")),
         },
@@ -115,7 +115,7 @@ fn refusal(fault: &Fault) -> Option<String> {
     }
 }
 
-/// Why the dump would outlast the server's history, if it would.
+/// Why the dump would take longer than the server's history, if it would.
 fn too_long(
     deployment: &Deployment,
     entries: &[(Entry, Place)],
@@ -136,7 +136,7 @@ fn too_long(
 
 fn outlasts(bytes: u64, speed: u64, window: Duration) -> Option<String> {
     let needed = bytes / speed.clamp(1, FASTEST);
-    // A fifth in reserve: the window begins to run before the first byte, and speeds vary.
+    // A reserve of 20 percent: the window starts before the first byte, and speeds vary.
     (needed > window.as_secs() * 4 / 5).then(|| {
         format!(
             "{} MB would take about {needed} s to read, and the server keeps its history for {} s: raise \
@@ -147,7 +147,7 @@ fn outlasts(bytes: u64, speed: u64, window: Duration) -> Option<String> {
     })
 }
 
-/// How long the server keeps its history, or the default if it does not tell us.
+/// The length of the server's history, or the default if unknown.
 fn window(deployment: &Deployment, patience: &Patience) -> Result<Duration> {
     let ask = doc! { "getParameter": 1, "minSnapshotHistoryWindowInSeconds": 1 };
     let told = deployment.run(&patience.cancel, patience.limit, deployment.reply("admin", ask))?;

@@ -1,4 +1,4 @@
-//! A server for unit tests, in a folder of its own, ended with the test however that ends.
+//! A server for unit tests, in a directory of its own, ended with the test however that ends.
 
 use std::{
     net::{TcpListener, TcpStream},

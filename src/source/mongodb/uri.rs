@@ -76,7 +76,7 @@ pub(super) fn malformed(text: &str, secrets: &Secrets, origin: &str, error: &Dri
     let problem = Error::usage(format!("{origin} is not valid"));
     let (user_info, place) = rest.rsplit_once('@').map_or((None, rest), |(user, place)| (Some(user), place));
     if user_info.is_some_and(needs_encoding) {
-        // The driver takes a part of the password for a host or an option, and shows it.
+        // The driver may parse a part of the password as a host or an option, and show it.
         return problem
             .because_text("its user name or password holds a character that means something else there")
             .hint(ENCODE);
@@ -108,7 +108,7 @@ pub(super) fn malformed(text: &str, secrets: &Secrets, origin: &str, error: &Dri
     problem.because_text(secrets.clean(&said)).hint(FORM)
 }
 
-/// Whether a user name with its password holds a character that must be written otherwise.
+/// Whether a user name or password contains a character that must be percent-encoded.
 fn needs_encoding(user_info: &str) -> bool {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     let mut escapes = user_info.split('%').skip(1).map(str::as_bytes);
@@ -117,7 +117,7 @@ fn needs_encoding(user_info: &str) -> bool {
         || escapes.any(|after| !is_hex(after.first()) || !is_hex(after.get(1)))
 }
 
-/// What stands where a port should and is none: without an @ it may be a password.
+/// An invalid port: without an @ it may be a password.
 pub(super) fn odd_ports(authority: &str) -> Vec<&str> {
     let hosts = authority.split(',').filter(|host| !host.starts_with('['));
     let ports = hosts.filter_map(|host| host.split_once(':').map(|(_, port)| port));
@@ -128,7 +128,7 @@ fn is_port(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether what stands for the name of an option shows a piece of the user name or the password.
+/// Whether the name of an option contains a part of the user name or the password.
 fn may_be_secret(name: &str, user_info: Option<&str>) -> bool {
     if name.is_empty() || name.len() > LONGEST_NAME || !name.bytes().all(|byte| byte.is_ascii_alphanumeric())
     {
@@ -157,7 +157,7 @@ fn unknown(problem: Error, name: Option<&str>) -> Error {
         Some((distance, known)) if distance * 3 <= name.len() => {
             problem.hint(format!("did you mean {known}?"))
         }
-        _ => problem.hint("take it out, or correct its name"),
+        _ => problem.hint("remove it, or correct its name"),
     }
 }
 
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn an_unknown_option_is_named_with_the_nearest_that_is_valid() {
         for (uri, said, hint) in [
-            ("mongodb://jane:hunter2@h/?tls=true&foo=bar", "option foo is unknown", "take it out"),
-            ("mongodb://h/?foo=hunter2", "option foo is unknown", "take it out"),
-            ("mongodb://h/?foo", "option foo is unknown", "take it out"),
+            ("mongodb://jane:hunter2@h/?tls=true&foo=bar", "option foo is unknown", "remove it"),
+            ("mongodb://h/?foo=hunter2", "option foo is unknown", "remove it"),
+            ("mongodb://h/?foo", "option foo is unknown", "remove it"),
             (
                 "mongodb+srv://jane:hunter2@h/?authSorce=x",
                 "option authSorce is unknown",
@@ -193,7 +193,7 @@ mod tests {
             ),
             ("mongodb://jane@h/?tsl=true", "option tsl is unknown", "did you mean tls?"),
             // With one letter of the password in it, it is shown all the same.
-            ("mongodb://jane:r@h/?tls=true&retry=hunter2", "option retry is unknown", "take it out"),
+            ("mongodb://jane:r@h/?tls=true&retry=hunter2", "option retry is unknown", "remove it"),
         ] {
             let error = refused(uri);
             assert!(error.summary().contains(said), "{uri}: {error}");

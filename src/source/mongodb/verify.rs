@@ -29,7 +29,7 @@ use crate::{
 
 /// A scratch server.
 struct Scratch {
-    // Connections, then the server, then its folder: fields are dropped in this order.
+    // Fields are dropped in this order: connections, then the server, then its directory.
     deployment: Deployment,
     uri_file: PathBuf,
     _private: PrivateDir,
@@ -59,7 +59,7 @@ impl Verifier for ScratchServers {
     }
 }
 
-/// What servers of MongoDB and its driver say is no other than what the system says.
+/// Servers of MongoDB and its driver report errors of the system unchanged.
 fn judged(fault: Fault) -> Fault {
     fault.judged(|_| None)
 }
@@ -110,7 +110,7 @@ pub(super) fn program(drill: &DrillConfig, client_dirs: &[PathBuf]) -> Result<Pa
 }
 
 impl Scratch {
-    /// Starts an empty server of the version that the snapshot is of.
+    /// Starts an empty server of the version of the snapshot.
     fn start(setup: &Setup<'_>, manifest: &Manifest) -> Result<Self, Fault> {
         let program = program(setup.drill, &setup.client_dirs).map_err(Fault::Cannot)?;
         let dir = ScratchDir::new(setup.drill.dir.as_deref()).map_err(Fault::Cannot)?;
@@ -136,10 +136,8 @@ impl Scratch {
             return Ok(());
         }
         Err(Fault::Cannot(
-            Error::failed(format!(
-                "no server of MongoDB {wanted} is installed on this machine, only one of {is}"
-            ))
-            .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
+            Error::failed(format!("MongoDB {wanted} is not installed on this machine, only {is}"))
+                .hint(format!("install mongod {wanted}, and name it in `drill.mongod`")),
         ))
     }
 
@@ -147,7 +145,7 @@ impl Scratch {
     fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         let proven = self.restore_and_compare(setup, of);
         let database = self.deployment.client.database(of.name);
-        // What cannot be dropped goes with the server.
+        // Remaining databases are removed with the server.
         let _ = self.deployment.ask(setup.cancel, async { database.drop().await });
         proven
     }
@@ -176,14 +174,14 @@ impl Scratch {
         notes
             .extend(missing.map(|index| format!("not restored: the index {}: {}", index.name, index.reason)));
         let mut differences = compare::collections(&manifest.objects, &again.objects);
-        let missing = || Error::failed("the manifest says nothing of a MongoDB database");
+        let missing = || Error::failed("the manifest has no details about a MongoDB database");
         let before = manifest.detail::<Detail>().ok_or_else(missing)?;
         let after = again.detail::<Detail>().ok_or_else(missing)?;
         differences.extend(compare::details(before, after, &done.changed_indexes, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }
 
-    /// Reads what the server has, as a backup would. Nobody writes there, so no moment need be asked for.
+    /// Reads the content of the server like a backup. There are no concurrent writes, so no snapshot is requested.
     fn dump(&self, setup: &Setup<'_>, name: &str) -> Result<Manifest> {
         let config = MongodbConfig {
             uri_file: SecretFile::at("the scratch server", &self.uri_file),

@@ -1,7 +1,7 @@
-//! Choosing files of a snapshot by the names they have in the source: a name, a folder with all below it, or a pattern.
+//! Selecting files of a snapshot by their names in the source: a name, a directory with everything below it, or a pattern.
 //!
-//! A name that exists as it is written goes before a pattern: `a*` is the file `a*` if there is one. A [`Survey`] sees the names
-//! that there are and settles which is meant; the [`Selection`] that it gives is then applied to each of them.
+//! An existing name takes precedence over a pattern: `a*` is the file `a*` if it exists. A [`Survey`] is given the existing
+//! names and decides which reading applies; its [`Selection`] is then applied to each name.
 
 mod nearest;
 #[cfg(test)]
@@ -18,19 +18,19 @@ use crate::{
     output,
 };
 
-/// Characters that make a pattern of a name.
+/// Characters that turn a name into a pattern.
 const SPECIAL: [u8; 5] = *b"*?[{\\";
 
-/// One of the ways in which an argument can be understood.
+/// One possible reading of an argument.
 enum Reading {
-    /// A file or folder; the empty name is everything.
+    /// A file or directory; the empty name is everything.
     Name(Vec<u8>),
-    /// A pattern, and the folder in which everything lies that it can match.
+    /// A pattern, and the directory that contains all its possible matches.
     Glob { matcher: GlobMatcher, fixed: Vec<u8> },
 }
 
 impl Reading {
-    /// Whether it means this name, or a folder that it lies in.
+    /// Whether it matches this name, or one of its parent directories.
     fn takes(&self, name: &[u8], whole: bool) -> bool {
         match self {
             Self::Name(wanted) if wanted.is_empty() => true,
@@ -42,7 +42,7 @@ impl Reading {
         }
     }
 
-    /// Whether something in this folder can be meant.
+    /// Whether it can match something in this directory.
     fn enters(&self, folder: &[u8]) -> bool {
         match self {
             Self::Name(wanted) => self.takes(folder, true) || is_below(wanted, folder),
@@ -56,12 +56,12 @@ impl Reading {
     }
 }
 
-/// Whether a name lies in a folder.
+/// Whether a name is inside a directory.
 fn is_below(name: &[u8], folder: &[u8]) -> bool {
     name.strip_prefix(folder).is_some_and(|rest| rest.first() == Some(&b'/'))
 }
 
-/// What was asked for, settled.
+/// The resolved arguments.
 pub(crate) struct Selection(Vec<Chosen>);
 
 struct Chosen {
@@ -70,39 +70,39 @@ struct Chosen {
 }
 
 impl Selection {
-    /// Whether something of this name is chosen.
+    /// Whether the object of this name is selected.
     pub(crate) fn takes(&self, name: &[u8], folder: bool) -> bool {
         self.0.iter().any(|chosen| chosen.reading.takes(name, folder || !chosen.folders_only))
     }
 
-    /// Whether something in this folder can be chosen.
+    /// Whether something in this directory can be selected.
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         self.0.iter().any(|chosen| chosen.reading.enters(folder))
     }
 
-    /// Whether the lack of this name is a lack of what is chosen.
+    /// Whether this missing name is part of the selection.
     pub(crate) fn concerns(&self, name: &[u8]) -> bool {
         self.0.iter().any(|chosen| concerns(&chosen.reading, name))
     }
 }
 
-/// A folder that is not there lacks what was in it as well.
+/// If a directory is missing, its content is missing as well.
 fn concerns(reading: &Reading, name: &[u8]) -> bool {
     reading.takes(name, true) || matches!(reading, Reading::Name(wanted) if is_below(wanted, name))
 }
 
-/// What was asked for, before it is known which names there are.
+/// The arguments before the existing names are known.
 pub(crate) struct Survey(Vec<Wanted>);
 
 struct Wanted {
     /// As it was written.
     pattern: String,
     folders_only: bool,
-    /// The ways to understand it, in the order in which they count.
+    /// The possible readings, in order of precedence.
     readings: Vec<Seen>,
-    /// Why it is no pattern although it looks like one.
+    /// Why it is not a valid pattern although it looks like one.
     invalid: Option<String>,
-    /// What the snapshot is known to lack of it.
+    /// Matching objects that are known to be missing from the snapshot.
     lacking: Option<String>,
     nearest: Nearest,
 }
@@ -110,29 +110,29 @@ struct Wanted {
 struct Seen {
     reading: Reading,
     held: bool,
-    /// Whether the snapshot is known to lack something that this means.
+    /// Whether a match is known to be missing from the snapshot.
     lacking: bool,
-    /// Whether it is known to lack a folder that this lies in.
+    /// Whether one of its parent directories is known to be missing.
     above_lacking: bool,
 }
 
 impl Survey {
-    /// Nothing seen yet. Names are relative to the top of the item; a slash in front is allowed, one at the end means a folder.
+    /// Nothing seen yet. Names are relative to the top of the item; a slash in front is allowed, one at the end means a directory.
     pub(crate) fn new(patterns: &[OsString]) -> Self {
         Self(patterns.iter().map(|pattern| Wanted::new(pattern.as_bytes())).collect())
     }
 
-    /// Whether it is of use to see what is in this folder.
+    /// Whether the content of this directory is relevant.
     pub(crate) fn enters(&self, folder: &[u8]) -> bool {
         self.0.iter().flat_map(|wanted| &wanted.readings).any(|seen| seen.reading.enters(folder))
     }
 
-    /// The snapshot holds something of this name.
+    /// The snapshot contains this name.
     pub(crate) fn see(&mut self, name: &[u8], folder: bool) {
         self.0.iter_mut().for_each(|wanted| wanted.see(name, folder));
     }
 
-    /// The snapshot is known to lack something of this name.
+    /// This name is known to be missing from the snapshot.
     pub(crate) fn lacks(&mut self, name: &[u8], reason: &str) {
         for wanted in &mut self.0 {
             if let Some(seen) = wanted.readings.iter_mut().find(|seen| concerns(&seen.reading, name)) {
@@ -147,19 +147,19 @@ impl Survey {
         }
     }
 
-    /// What is to be restored of `item` (`source/item`).
+    /// The selection to restore from `item` (`source/item`).
     ///
     /// # Errors
-    /// The snapshot holds nothing of what one of the arguments means.
+    /// One of the arguments matches nothing in the snapshot.
     pub(crate) fn finish(self, item: &str) -> Result<Selection> {
         self.settle(item, &|_| false)
     }
 
-    /// What is to be listed of `item`: what the snapshot is known to lack is part of it. With `above`, the list names the
-    /// folders that it lacks, and so says something of what lies in them too.
+    /// The selection to list from `item`, including objects known to be missing. With `above`, the list names the missing
+    /// directories, and so also covers their content.
     ///
     /// # Errors
-    /// One of the arguments means nothing that can be listed.
+    /// One of the arguments matches nothing that can be listed.
     pub(crate) fn finish_listing(self, item: &str, above: bool) -> Result<Selection> {
         self.settle(item, &|seen| seen.lacking || (above && seen.above_lacking))
     }
@@ -191,7 +191,7 @@ impl Wanted {
         Self {
             pattern: shown(pattern),
             folders_only: trimmed.len() < pattern.len() && !trimmed.is_empty(),
-            // Everything is always there.
+            // Everything always exists.
             readings: readings
                 .into_iter()
                 .map(|reading| Seen {
@@ -210,7 +210,7 @@ impl Wanted {
     fn see(&mut self, name: &[u8], folder: bool) {
         let whole = folder || !self.folders_only;
         for seen in &mut self.readings {
-            // What comes after one that is there does not count.
+            // Readings after an existing one do not count.
             if seen.held {
                 return;
             }
@@ -222,14 +222,14 @@ impl Wanted {
         self.nearest.compare(name);
     }
 
-    /// The first reading of which the snapshot holds something; else one that counts because of what it lacks.
+    /// The first reading that matches something in the snapshot; otherwise one that matches missing objects.
     fn settle(self, item: &str, lacking: &dyn Fn(&Seen) -> bool) -> Result<Chosen> {
         let held = self.readings.iter().position(|seen| seen.held);
         let known = || self.readings.iter().position(lacking);
         let Some(chosen) = held.or_else(known) else { return Err(self.error(item)) };
         let folders_only = self.folders_only;
         let reading = self.readings.into_iter().nth(chosen).map(|seen| seen.reading);
-        // A position that was found is there.
+        // A found position exists.
         reading
             .map(|reading| Chosen { reading, folders_only })
             .ok_or_else(|| Error::failed("the selection is empty"))
@@ -248,7 +248,7 @@ impl Wanted {
             text.push_str(&format!(", which is not a valid pattern either: {invalid}"));
         }
         let look = format!(
-            "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' looks in all folders"
+            "`tik-backup ls '{item}'` lists what there is; a pattern such as '**/NAME' searches all directories"
         );
         let upwards = self.pattern.split('/').any(|part| part == "..");
         Error::failed(text).hint(match self.nearest.found() {
@@ -262,7 +262,7 @@ impl Wanted {
     }
 }
 
-/// The pattern, or why it is none; `None` if nothing in it is special.
+/// The pattern, or why it is invalid; `None` if it has no special characters.
 fn glob(pattern: &[u8]) -> Option<Result<Reading, String>> {
     let special = pattern.iter().position(|byte| SPECIAL.contains(byte))?;
     let Ok(text) = std::str::from_utf8(pattern) else {

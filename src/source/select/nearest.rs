@@ -1,11 +1,11 @@
-//! The name that was probably meant, where the one that was asked for is not there.
+//! The most similar existing name, for a name that was not found.
 
-/// So many names are compared with one that was not found.
+/// The maximum number of names that are compared with a name that was not found.
 const COMPARED: usize = 50_000;
 
-/// The name that is nearest to one that may not be there.
+/// The most similar name for one that may not exist.
 pub(super) struct Nearest {
-    /// None where it makes no sense: of patterns.
+    /// None for patterns.
     wanted: Option<String>,
     best: Option<(usize, String)>,
     compared: usize,
@@ -13,12 +13,12 @@ pub(super) struct Nearest {
 }
 
 impl Nearest {
-    /// To compare names with, if it makes sense.
+    /// For comparing names, unless the argument is a pattern.
     pub(super) fn to(wanted: Option<String>) -> Self {
         Self { wanted, best: None, compared: 0, last: String::new() }
     }
 
-    /// Compares one of the names that there are.
+    /// Compares one of the existing names.
     pub(super) fn compare(&mut self, name: &[u8]) {
         let Some(wanted) = &self.wanted else { return };
         if self.compared >= COMPARED {
@@ -28,12 +28,12 @@ impl Nearest {
         let depth = |text: &str| text.matches('/').count() + 1;
         let common = depth(wanted).min(depth(&name));
         let (here, there) = (cut(wanted, common), cut(&name, common));
-        // Neighbours often lie in the same folder.
+        // Consecutive names are often in the same directory.
         if there == self.last {
             return;
         }
         there.clone_into(&mut self.last);
-        // A folder on the way is worth less than the whole name.
+        // A matching parent directory counts less than the full name.
         let missing = 2 * (depth(wanted) - common);
         let best = self.best.as_ref().map_or(usize::MAX, |(best, _)| *best);
         if here.len().abs_diff(there.len()) + missing >= best {
@@ -46,7 +46,7 @@ impl Nearest {
         }
     }
 
-    /// The nearest, if it is near at all.
+    /// The most similar name, if it is similar enough.
     pub(super) fn found(&self) -> Option<&str> {
         let length = self.wanted.as_ref()?.chars().count();
         self.best.as_ref().filter(|(distance, _)| *distance <= 2 + length / 4).map(|(_, name)| name.as_str())

@@ -3,7 +3,7 @@
 use super::*;
 use std::os::unix::ffi::OsStringExt;
 
-/// What is chosen of these names; those with a slash at the end are folders.
+/// What is chosen of these names; those with a slash at the end are directories.
 fn chosen<'n>(pattern: &str, names: &[&'n str]) -> Result<Vec<&'n str>> {
     let mut survey = Survey::new(&[pattern.into()]);
     let split = |name: &'n str| match name.strip_suffix("//") {

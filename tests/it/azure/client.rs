@@ -253,7 +253,7 @@ fn only_the_listed_version_is_read() {
     let old = fresh(MIB);
     fresh(MIB + 1);
     assert!(matches!(blobs.download("box", &old, &Cancel::new()).unwrap(), Download::Changed));
-    // Azurite compares the version before it looks whether there is one at all.
+    // Azurite compares the version before it checks whether there is one at all.
     relay.answer("GET /shop/box/b", 1, "404 Gone\r\nx-ms-error-code: BlobNotFound");
     assert!(matches!(blobs.download("box", &old, &Cancel::new()).unwrap(), Download::Gone));
 

@@ -34,7 +34,7 @@ pub fn quick() -> Policy {
     Policy { first_pause: pause, longest_pause: pause, total: Duration::from_secs(1), ..Policy::default() }
 }
 
-/// The client of the account, for whoever holds the credential.
+/// A client of the account with the credential.
 pub fn files_as(azure: &FakeAzure, credential: Credential, policy: Policy) -> FileService {
     let http = Http::new(policy).unwrap();
     FileService::new(&http, &format!("{}/acct/", azure.url()), "acct", credential).unwrap()

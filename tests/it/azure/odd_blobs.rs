@@ -1,4 +1,4 @@
-//! One odd blob costs only itself, and content that was stored once is never dropped.
+//! An unreadable blob does not fail the item, and stored content is never dropped.
 
 use std::{
     fs,
@@ -133,7 +133,7 @@ fn a_page_without_entries_is_not_the_end_of_a_list() {
     relay.answer_with("marker=next-page", 1, "200 OK", &page(&all, &[], ""));
     let into = ["restore", "storage/acct/box", "--into", "acct/box"];
     let text = Cmd::with(&config).args(into).run().expect_code(1).stderr;
-    assert!(text.contains("has the blob moving already"), "{text}");
+    assert!(text.contains("already has the blob moving"), "{text}");
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn a_page_without_blobs_is_not_the_end_of_a_list() {
     assert_eq!(relay.count("HEAD /shop/box/a"), 0, "what the list shows is not asked for");
     relay.empty_page("comp=list", 2, "!");
     let error = blobs.has_blobs("box", &cancel).unwrap_err();
-    assert!(error.summary().contains("in a circle"), "{error}");
+    assert!(error.summary().contains("its pages repeat"), "{error}");
 
     // What the list does not show is gone only if it is not there when it is asked for.
     assert_eq!(found("c").unwrap(), None);

@@ -1,4 +1,4 @@
-//! A real subscription, for whoever has one: an account that may be written to, named in the environment. Nothing is
+//! Tests with a real subscription: an account that may be written to, named in the environment. Nothing is
 //! removed afterwards, as this program removes nothing.
 
 use std::{env, path::PathBuf};

@@ -36,7 +36,7 @@ struct Rule {
 
 #[derive(Clone)]
 enum Fate {
-    /// The service gets it, and so many bytes of its answer come back before the connection closes.
+    /// The service gets it, and so many bytes of its answer are passed on before the connection closes.
     Cut(usize),
     /// The service does not get it; this is the answer.
     Answer(String),
@@ -49,7 +49,7 @@ struct State {
     returned: AtomicU64,
 }
 
-/// Passes everything on, except for what it was told to break.
+/// Passes everything on, except for the requests to break.
 #[derive(Clone)]
 pub struct Relay {
     port: u16,
@@ -87,7 +87,7 @@ impl Relay {
         self.answer_with(contains, times, head, "");
     }
 
-    /// As [`Relay::answer`], with a body.
+    /// Like [`Relay::answer`], with a body.
     pub fn answer_with(&self, contains: &str, times: u32, head: &str, body: &str) {
         self.add(contains, times, None, Fate::Answer(whole(head, body)));
     }

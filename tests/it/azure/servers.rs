@@ -272,7 +272,7 @@ fn a_found_server_is_verified_and_no_secret_is_seen() {
     server.psql("shop", "CREATE TABLE t AS SELECT 1 AS x");
     let (azure, subscription) = tenant();
     add_server(&azure, &subscription, POSTGRES, "alpha", "localhost", "Ready");
-    // Its certificates are no public authority's: without a word about TLS it is refused.
+    // Its certificates are no public authority's: a source that does not mention TLS is refused.
     let config = postgres(&azure, &server, "");
     let ran = try_backup(&config, &[]).expect_code(1);
     assert_says(error_of(&ran.json(), "alpha"), &["certificate"]);

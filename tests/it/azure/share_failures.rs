@@ -19,7 +19,7 @@ use super::shares::{ACCOUNT, FULL, ITEM, SHARE, Stored, bytes, nothing_is_left, 
 /// The metadata that marks our snapshots.
 const MARK: &str = "tikbackup";
 
-/// Adds a snapshot of the share that somebody took.
+/// Adds a share snapshot of another program.
 fn add_snapshot(azure: &FakeAzure, id: &str, metadata: &[(&str, &str)]) {
     azure.change_share(ACCOUNT, SHARE, |share| {
         let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -68,7 +68,7 @@ fn what_cannot_be_read_leaves_nothing_behind() {
         nothing_is_left(&azure);
         assert_eq!(ids_of(&config, FULL), before);
     }
-    // What is wrong with one file costs that file alone.
+    // A failure of one file affects only this file.
     azure.fault(Fault::answer("GET", "broken.bin", 404, "ResourceNotFound").times(3));
     let report = try_backup(&config, &[]).expect_code(3).json();
     assert_eq!(item(&report, ITEM)["outcome"], "partial", "{report:#}");

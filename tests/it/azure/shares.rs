@@ -1,4 +1,4 @@
-//! File shares through the built program: what is stored, what a second run reads, what comes back.
+//! File shares through the built program: what is stored, what a second run reads, what is restored.
 
 use std::{
     collections::BTreeMap,
@@ -336,7 +336,7 @@ fn a_share_comes_back_with_all_that_is_kept_with_it() {
     azure.put_file(ACCOUNT, "restored", "many/size 03.bin", "changed since");
     azure.put_file(ACCOUNT, "restored", "mine.txt", "not in the backup");
     let ran = try_restore(&config, FULL, &["--into", into]).expect_code(1);
-    assert_says(&ran.stderr, &["tikfiles/share:restored has files already", "--overwrite"]);
+    assert_says(&ran.stderr, &["tikfiles/share:restored already has files", "--overwrite"]);
     assert_eq!((azure.count("CreateFile"), azure.count("PutRange")), (0, 0), "nothing was touched");
 
     let report = try_restore(&config, FULL, &["--into", into, "--overwrite"]).ok().json();

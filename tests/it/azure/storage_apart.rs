@@ -1,4 +1,4 @@
-//! What cannot be asked costs only itself: a subscription, an account, a share that goes away; and what is left out of items.
+//! Failures of single subscriptions, accounts and shares do not affect others; and exclusions within items.
 
 use std::{
     net::TcpListener,
@@ -132,7 +132,7 @@ fn a_restore_finds_its_account_although_another_subscription_refuses() {
     assert!(azure.node("prompt", "back", "plan.txt").is_some());
     let ran =
         try_restore(&config, "storage/prompt/share:docs", &["--into", "late/share:back"]).expect_code(1);
-    assert_says(&ran.stderr, &["the subscription Test could not be asked"]);
+    assert_says(&ran.stderr, &["the subscription Test could not be queried"]);
 }
 
 /// The address of a service that accepts connections and never says anything.

@@ -116,7 +116,7 @@ fn what_happens_while_a_container_is_read_is_told() {
     let ran = Cmd::with(&config).args(["restore", "storage/acct/box", "--into", "acct/again"]).run().ok();
     assert!(ran.stdout.contains("archive tier"), "{}", ran.stdout);
 
-    // One that never holds still costs only itself.
+    // A blob that changes on every read does not fail the item.
     put(&service, "box", "moving", b"moving on");
     relay.answer("GET /acct/box/moving", 100, "412 Precondition Failed");
     let run = backup(&config, 3);
@@ -136,7 +136,7 @@ fn what_may_not_be_read_is_a_failure_that_names_the_remedy() {
     let config = storage(&azure, "");
     let refusal = |code: &str| format!("403 Forbidden\r\nx-ms-error-code: {code}");
 
-    // The firewall lets nobody look into the container.
+    // The firewall blocks access to the container.
     relay.answer("GET /acct/box?", 100, &refusal("AuthorizationFailure"));
     let text = backup(&config, 1)["items"].to_string();
     assert!(text.contains("firewall") || text.contains("network"), "{text}");

@@ -1,4 +1,4 @@
-//! What a container's snapshot keeps, and what comes back: any name, every property, into a container or a folder.
+//! What a container's snapshot keeps, and what is restored: any name, every property, into a container or a directory.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -195,7 +195,7 @@ fn properties_and_kinds_come_back_and_nothing_is_overwritten_unasked() {
     assert_eq!(get_from(&other, "copy", &after["rich"]), b"rich");
     assert_eq!(get_from(&other, "copy", &after["own"]), b"of its own", "others stay");
 
-    // Wrong targets are told before anything is done.
+    // Invalid targets are reported before anything is written.
     let ran = Cmd::with(&config).args(["restore", "storage/acct/all", "--into", "other/share:x"]).run();
     assert!(ran.expect_code(2).stderr.contains("ACCOUNT/CONTAINER"));
     let ran = Cmd::with(&config).args(["restore", "storage/acct/all", "--into", "nobody/x"]).run();

@@ -65,7 +65,7 @@ pub fn put(service: &BlobService, container: &str, name: &str, content: &[u8]) {
     put_with(service, container, name, content, BlobType::Block, &Properties::default());
 }
 
-/// As [`put`], of any type and with properties.
+/// Like [`put`], of any type and with properties.
 pub fn put_with(
     service: &BlobService,
     container: &str,

@@ -1,4 +1,4 @@
-//! Writing blobs back, against Azurite: all comes back as it was, once, and lost answers do no harm.
+//! Writing blobs back, against Azurite: all is restored as it was, once, and lost answers do no harm.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Folders that change while they are backed up, and filesystems that are mounted or not.
+//! Directories that change during the backup, and filesystems that are mounted or not.
 
 use std::{fs, io::Write, thread, time::Duration};
 

@@ -1,4 +1,4 @@
-//! What cannot be read is left out and named; a smaller backup is never made in silence.
+//! Unreadable files are left out and named; a backup is never silently incomplete.
 
 use std::{
     fs,
@@ -60,7 +60,7 @@ fn files_whose_content_cannot_be_read_cost_only_themselves_until_they_are_accept
             "tik-backup accept 'disk/data'",
         ],
     );
-    assert_says(&data["notes"].to_string(), &["which may be failing"]);
+    assert_says(&data["notes"].to_string(), &["the disk may be failing"]);
     assert_eq!(omitted(&report), pairs(&[("file", "broken one"), ("file", "broken two")]));
     let snapshot = snapshot_of(&report, ITEM).to_owned();
     assert_eq!(ids_of(&world.config, FULL), [whole.clone(), snapshot], "the newest that has them stays");
@@ -96,7 +96,7 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Of one that only its owner may read: the program runs as somebody else.
+/// Of a file that only its owner may read: the program runs as another user.
 #[test]
 fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_item_fails() {
     let Some((uid, gid)) = testkit::tools::root_or_skip() else { return };
@@ -122,8 +122,8 @@ fn what_may_not_be_read_is_named_excluding_it_helps_and_without_any_file_the_ite
     assert_says(
         error_of(&run(1), ITEM),
         &[
-            "not one file in",
-            "3 files or folders cannot be read",
+            "no file in",
+            "3 files or directories cannot be read",
             "locked (Permission denied",
             "secret (Permission denied",
             "CAP_DAC_READ_SEARCH",

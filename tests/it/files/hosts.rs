@@ -16,7 +16,7 @@ use testkit::{
 
 use super::support::text;
 
-/// A repository of several hosts. Each has a folder `data` of its own, the source `disk` and its own state.
+/// A repository of several hosts. Each has a directory `data` of its own, the source `disk` and its own state.
 struct Shared {
     dir: tempfile::TempDir,
     config: Config,
@@ -28,7 +28,7 @@ impl Shared {
         Self { dir, config: ready(ConfigBuilder::new()) }
     }
 
-    /// The configuration of a host, whose folder holds the file `of-HOST`.
+    /// The configuration of a host, whose directory holds the file `of-HOST`.
     fn host(&self, host: &str) -> Host {
         let folder = self.dir.path().join(host);
         let root = folder.join("data");
@@ -127,7 +127,7 @@ fn each_of_two_hosts_sees_its_own_snapshots_and_gets_its_own_files_back() {
     let ran = a.run(&["restore", "disk/data", "--at", &id[..8], "--to", text(&to)]).expect_code(1);
     assert_says(&ran.stderr, &["no snapshot whose id begins with", "--host b"]);
 
-    // What is proven of one is not proven of the other, whoever looked.
+    // A proof of one host does not count for the other, on either host.
     b.run(&["drill", "--all"]).ok();
     assert_says(&b.run(&["drill", "--host", "a", "disk/data"]).ok().stderr, &["disk/data: proven"]);
     let ledger = a.json(&["status"]);
@@ -461,7 +461,7 @@ fn a_machine_does_not_take_over_the_name_of_a_host_that_lives() {
     let now = "2026-10-15 02:00:00";
     let ran = new.at(now, &restore).expect_code(1);
     assert_says(&ran.stderr, &["--host host1` uses them", "host = \"host1\""]);
-    // With another one that lives, nobody can say which of the two it replaces.
+    // With another live one, it is undefined which of the two it replaces.
     shared.host("host2").at("2026-10-14 04:55:00", &["backup"]).ok();
     for command in [&restore[..], &["ls", "disk/data"], &["drill", "disk/data"], &["drill"]] {
         let ran = new.at(now, command).expect_code(1);

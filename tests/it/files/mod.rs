@@ -1,4 +1,4 @@
-//! Folders of this machine through the built program and stock restic: what is backed up, what comes back, and how it
+//! Directories of this machine with the built program and stock restic: backup, restore, and how it
 //! fails.
 
 mod changes;

@@ -26,7 +26,7 @@ use super::{
     support::{FULL, World, text},
 };
 
-/// A folder with something of everything, backed up.
+/// A directory with all types of entries, backed up.
 fn world() -> World {
     let world = World::new("");
     for (path, content) in [
@@ -51,7 +51,7 @@ fn world() -> World {
     world
 }
 
-/// What is in a folder: files with their content, folders and links without.
+/// What is in a directory: files with their content, directories and links without.
 fn found(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     tree::each(folder, &mut |path| {
@@ -67,7 +67,7 @@ fn names(folder: &Path) -> Vec<String> {
     found(folder).into_keys().collect()
 }
 
-/// `restore --path` of each of these into a new folder.
+/// `restore --path` of each of these into a new directory.
 #[track_caller]
 fn restored(world: &World, into: &str, paths: &[&str]) -> (Value, Vec<String>) {
     let into = world.out(into);

@@ -1,4 +1,4 @@
-//! Folders that patterns find, and what is left out without one.
+//! Directories found by patterns, and exclusions without a pattern.
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
@@ -31,11 +31,11 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
     let failed = try_backup(&world.config, &[]).expect_code(1).json();
     assert_says(
         error_of(&failed, text(&apps.join("*/uploads"))),
-        &["no folder matches", "correct the pattern"],
+        &["no directory matches", "correct the pattern"],
     );
 
     let shown = Cmd::with(&world.config).args(["discover"]).run().expect_code(1).stdout;
-    assert_says(&shown, &["/uploads  PROBLEM\n", ": FAILED: no folder matches"]);
+    assert_says(&shown, &["/uploads  PROBLEM\n", ": FAILED: no directory matches"]);
 
     let (one, hidden) = (app(&apps, "one"), app(&apps, ".hidden"));
     symlink("one", apps.join("current")).unwrap();
@@ -43,9 +43,9 @@ fn an_application_that_is_new_is_in_the_next_backup_and_one_that_went_has_vanish
     let found = discover(&world.config, 0);
     assert_eq!(found.items, [hidden.clone(), one.clone()]);
     let current = text(&apps.join("current/uploads")).to_owned();
-    assert_eq!(found.excluded, [(current, format!("is the same folder as {one}"))]);
+    assert_eq!(found.excluded, [(current, format!("is the same directory as {one}"))]);
     backup(&world.config);
-    // What stood for the pattern is gone, and as there is no snapshot of it, nobody need accept that.
+    // The item of the pattern is gone; it has no snapshot, so its loss need not be accepted.
     let ledger = Cmd::with(&world.config).args(["--json", "status", "--all"]).run().ok().json();
     let pattern = item(&ledger, text(&apps.join("*/uploads")));
     assert_eq!((&pattern["state"], &pattern["problems"]), (&"vanished".into(), &serde_json::json!([])));
@@ -82,7 +82,7 @@ fn what_lies_on_a_filesystem_that_is_not_mounted_has_not_vanished() {
     let failed = try_backup(&world.config, &[]).expect_code(1).json();
     assert_says(
         error_of(&failed, text(&data.join("*/uploads"))),
-        &["no folder matches", "mount the filesystem"],
+        &["no directory matches", "mount the filesystem"],
     );
     let ledger = Cmd::with(&world.config).args(["--json", "status", "--all"]).run().ok().json();
     assert_eq!(item(&ledger, &one)["state"], "protected", "{ledger:#}");
@@ -115,7 +115,7 @@ fn the_repository_its_mirror_and_the_state_are_not_backed_up_into_themselves() {
         &item(&report, name)["notes"].to_string(),
         &[
             "not backed up into itself: mirror (a copy of the repository), repo (the repository), state (the state directory)",
-            "other restic repositories are in this backup like any folder",
+            "this backup contains other restic repositories",
             "not wanted: other",
         ],
     );
@@ -158,7 +158,7 @@ fn a_mirror_of_the_repository_that_a_pattern_finds_is_excluded_and_one_that_is_n
         edit(&world.config, &line(&before), &line(&path));
         let name = path.file_name().unwrap().to_str().unwrap();
         let shown = Cmd::with(&world.config).args(["discover"]).run().expect_code(1);
-        assert_says(&shown.stdout, &[said, "take it out of `paths`"]);
+        assert_says(&shown.stdout, &[said, "remove it from `paths`"]);
         assert_says(error_of(&try_backup(&world.config, &[]).expect_code(1).json(), name), &[said]);
         before = path;
     }
@@ -173,7 +173,7 @@ fn a_folder_in_the_repository_is_refused_or_fails() {
     let refused = Cmd::with(&world.config).args(["config", "check"]).run().expect_code(2);
     assert_says(&refused.stderr, &["sources.disk.paths", "lies in the repository"]);
     let failed = try_backup(&world.config, &[]).expect_code(1).json();
-    assert_says(error_of(&failed, "link"), &["lies in the repository", "take it out of `paths`"]);
+    assert_says(error_of(&failed, "link"), &["lies in the repository", "remove it from `paths`"]);
 
     let line = |path: &Path| format!("paths = [{}]", quoted(text(path)));
     for (path, said) in [

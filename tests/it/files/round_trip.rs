@@ -1,4 +1,4 @@
-//! Everything that can be odd about files goes through a snapshot and comes back.
+//! Unusual properties of files are stored in a snapshot and restored.
 
 use std::{collections::BTreeMap, fs};
 

@@ -1,4 +1,4 @@
-//! Files with holes: what takes no space is not read, and equals what was written out.
+//! Sparse files: holes are not read, and equal written zeros.
 
 use std::{
     fs::{self, File},
@@ -80,7 +80,7 @@ fn a_file_that_is_all_but_endless_costs_only_itself() {
     assert_eq!(data["outcome"], "partial", "{report:#}");
     let omitted = data["omitted"].as_array().unwrap();
     assert_eq!((omitted.len(), &omitted[0]["name"]), (1, &"endless".into()));
-    assert_eq!(omitted[0]["reason"], "it is 8.0 TiB long, more than the 8 TiB that a file may have");
+    assert_eq!(omitted[0]["reason"], "it is 8.0 TiB long, more than the maximum of 8 TiB");
     let into = world.out("out");
     try_restore(&world.config, FULL, &["--to", text(&into)]).ok();
     assert!(into.join("kept").exists() && !into.join("endless").exists());

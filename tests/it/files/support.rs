@@ -1,4 +1,4 @@
-//! A folder, and a configuration whose source it is.
+//! A directory, and a configuration with it as the source.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ pub const ITEM: &str = "data";
 /// Both.
 pub const FULL: &str = "disk/data";
 
-/// A folder named [`ITEM`] in a folder of its own, and a configuration with a repository that exists.
+/// A directory named [`ITEM`] in a directory of its own, and a configuration with a repository that exists.
 pub struct World {
     dir: TempDir,
     pub config: Config,
@@ -34,7 +34,7 @@ impl World {
         Self { dir, config: ready(ConfigBuilder::new().source(SOURCE, &source)) }
     }
 
-    /// The folder that is backed up.
+    /// The directory that is backed up.
     pub fn root(&self) -> PathBuf {
         self.dir.path().join(ITEM)
     }
@@ -49,7 +49,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// What the manifest of a snapshot says of the folder.
+    /// What the manifest of a snapshot says of the directory.
     pub fn detail(&self, restic: &Restic, snapshot: &str) -> serde_json::Value {
         let path = format!("/{FULL}/manifest.json");
         let json = restic.dump(&self.config.repo(), &self.config.password_file(), snapshot, &path);
@@ -61,7 +61,7 @@ impl World {
         thread::sleep(Duration::from_millis(2300));
     }
 
-    /// Has restic restore a snapshot, and gives the folder in which the tree is.
+    /// Has restic restore a snapshot, and gives the directory in which the tree is.
     pub fn restic_restore(&self, restic: &Restic, snapshot: &str, name: &str) -> PathBuf {
         let target = self.out(name);
         restic.restore_verify(&self.config.repo(), &self.config.password_file(), snapshot, &target);

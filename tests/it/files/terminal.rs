@@ -28,7 +28,7 @@ fn terminal(columns: u16) -> (File, OwnedFd) {
     unsafe { (File::from_raw_fd(user), OwnedFd::from_raw_fd(program)) }
 }
 
-/// Runs something on a terminal. `seen` is given all that was printed so far, and the process, whenever there is more. Gives all that was printed.
+/// Runs something on a terminal. `seen` is given all that was printed so far, and the process, whenever there is more. Returns all that was printed.
 fn shown(
     command: Cmd,
     columns: u16,
@@ -101,7 +101,7 @@ fn left(printed: &str) -> Vec<String> {
     lines.into_iter().map(text).filter(|line| !line.is_empty()).collect()
 }
 
-/// Folders of these names with a file of so many bytes in each, as items of the source `disk`.
+/// Directories of these names with a file of so many bytes in each, as items of the source `disk`.
 fn folders(names: &[&str], bytes: usize) -> (tempfile::TempDir, Config) {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<String> = names

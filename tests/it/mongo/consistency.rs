@@ -45,7 +45,7 @@ fn the_manifest_tells_how_consistent_a_dump_is() {
     edit(&config, "kind = \"mongodb\"", "kind = \"mongodb\"\nconsistency = \"snapshot\"");
     fail(&server, "find", once_after(0), doc! { "errorCode": 72 });
     let report = try_backup(&config, &[]).expect_code(1).json();
-    assert_says(error_of(&report, "shop"), &["a snapshot was demanded", "consistency = \"auto\""]);
+    assert_says(error_of(&report, "shop"), &["a snapshot is required", "consistency = \"auto\""]);
     edit(&config, "consistency = \"snapshot\"", "consistency = \"none\"");
     assert_says(&notes_of(&backup(&config), "shop"), &["consistency = \"none\" is configured"]);
 }
@@ -61,10 +61,10 @@ fn a_standalone_server_is_backed_up_and_says_that_it_has_no_snapshots() {
     assert_eq!(manifest["consistency"], "none");
     assert_eq!(manifest["mongodb"]["topology"], "standalone");
     assert!(manifest["mongodb"]["snapshot_time"].is_null());
-    assert_says(&notes_of(&report, "shop"), &["no member of a replica set", "one member"]);
+    assert_says(&notes_of(&report, "shop"), &["not a member of a replica set", "one member"]);
     edit(&config, "kind = \"mongodb\"", "kind = \"mongodb\"\nconsistency = \"snapshot\"");
     let report = try_backup(&config, &[]).expect_code(1).json();
-    assert_says(error_of(&report, "shop"), &["a snapshot was demanded", "no member of a replica set"]);
+    assert_says(error_of(&report, "shop"), &["a snapshot is required", "not a member of a replica set"]);
 }
 
 /// Inserts, changes and deletes, but never what has an even id below the first.

@@ -142,7 +142,7 @@ fn a_connection_string_that_cannot_be_used_is_refused_without_showing_it() {
         }
         refused(&config, &["-v", "restore", "mg/shop", "--into", "copy"], 2, said);
     }
-    // What says that it wants no TLS may go without; here nobody answers.
+    // With tls=false the connection may be unencrypted; here no server answers.
     let builder = ConfigBuilder::new();
     let uri = format!("mongodb://jane:{password}@192.0.2.1/?tls=false&serverSelectionTimeoutMS=200");
     let lines = source_of(&builder, SOURCE, &uri, "");

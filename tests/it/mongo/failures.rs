@@ -55,7 +55,7 @@ fn what_breaks_off_is_read_again_and_is_whole() {
         let report = backup_with_failures(&config, &[], 0);
         let notes = format!("{}\n{}", notes_of(&report, "first"), notes_of(&report, "second"));
         assert_eq!(
-            notes.matches("reading docs broke off and was begun again (1 time)").count(),
+            notes.matches("reading docs was interrupted and restarted (1 time)").count(),
             1,
             "{how}: {notes}"
         );
@@ -137,7 +137,7 @@ fn what_may_not_be_read_fails_its_item_alone() {
     // Databases that cannot be listed could be missed: that is a failure of the source.
     fail(&server, "listDatabases", "alwaysOn", denied());
     let ran = try_backup(&config, &[]).expect_code(1);
-    assert_says(&ran.stdout, &["could be missed", "readAnyDatabase"]);
+    assert_says(&ran.stdout, &["could be missing", "readAnyDatabase"]);
     heal(&server);
     backup_with_failures(&config, &[], 0);
 }
@@ -192,10 +192,10 @@ fn a_server_that_comes_back_is_read_to_its_end() {
     relay.release();
     let ended = running.finish().expect_code(0);
     let report = serde_json::from_str(&ended.stdout).unwrap();
-    assert_says(&notes_of(&report, "first"), &["reading docs broke off and was begun again"]);
+    assert_says(&notes_of(&report, "first"), &["reading docs was interrupted and restarted"]);
     assert_stored(&config, "first", "docs", &numbered(0..DOCUMENTS));
 
-    // If it was changed meanwhile, the two halves would be of different states: all of it is read anew.
+    // If it was changed meanwhile, the two halves would be of different states: all of it is read again.
     let running = held(&config, &relay);
     server.restart();
     server.command("first", doc! { "delete": "docs", "deletes": [{ "q": { "_id": 7 }, "limit": 1 }] });
@@ -225,8 +225,10 @@ fn what_happens_to_a_collection_while_it_is_read_is_told_or_fails() {
     relay.release();
     let ended = running.finish().expect_code(0);
     let report = serde_json::from_str(&ended.stdout).unwrap();
-    let said =
-        ["the indexes of first.other were changed", "first.new was created during the dump and is not in it"];
+    let said = [
+        "the indexes of first.other were changed",
+        "first.new was created during the dump and is not in the backup",
+    ];
     assert_says(&notes_of(&report, "first"), &said);
 
     let running = held(&config, &relay);

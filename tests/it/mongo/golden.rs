@@ -15,12 +15,12 @@ use super::{
     support::{configured, files_of, full, names_in},
 };
 
-/// The folder of the dump.
+/// The directory of the dump.
 fn golden() -> std::path::PathBuf {
     fixture("mongodump-100.18/golden")
 }
 
-/// Makes the collections, their indexes and the views as the metadata tells, and inserts the documents.
+/// Makes the collections, their indexes and the views from the metadata, and inserts the documents.
 pub fn load(link: &Link, database: &str) {
     let mut views = Vec::new();
     for name in names_in(&golden()) {
@@ -46,7 +46,7 @@ pub fn load(link: &Link, database: &str) {
     }
 }
 
-/// A collection's metadata without its `uuid`, which every server chooses anew.
+/// A collection's metadata without its `uuid`, which every server generates.
 pub fn without_uuid(metadata: &[u8]) -> String {
     let text = String::from_utf8(metadata.to_vec()).unwrap();
     match text.split_once(r#""uuid":""#) {
@@ -59,7 +59,7 @@ pub fn without_uuid(metadata: &[u8]) -> String {
     }
 }
 
-/// Fails unless two folders hold the dump of the same content. Who wrote it, the prelude tells, may differ.
+/// Fails unless two directories hold the dump of the same content. The program version in the prelude may differ.
 #[track_caller]
 pub fn assert_equal_dumps(found: &Path, wanted: &Path) {
     assert_eq!(names_in(found), names_in(wanted));

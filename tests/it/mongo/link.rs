@@ -145,7 +145,7 @@ impl Link {
         })
     }
 
-    /// The indexes of a collection, without the name space in them: servers of old tell it, and some keep what old tools
+    /// The indexes of a collection, without the name space in them: old servers report it, and some keep what old tools
     /// say.
     fn indexes(&self, database: &str, collection: &str) -> Vec<RawDocumentBuf> {
         let told = self.cursor(database, doc! { "listIndexes": collection, "cursor": {} });

@@ -1,4 +1,4 @@
-//! The source `mongodb` against a real server: what is backed up, what comes back, and how it fails.
+//! The source `mongodb` against a real server: what is backed up, what is restored, and how it fails.
 
 mod atlas;
 mod consistency;

@@ -1,4 +1,4 @@
-//! Names of databases and collections, as odd as servers take them.
+//! Unusual names of databases and collections that servers accept.
 
 use std::collections::BTreeMap;
 

@@ -23,7 +23,7 @@ struct State {
     held: AtomicBool,
 }
 
-/// Passes everything on, but holds a command to read on until it is told to let go.
+/// Passes everything on, but delays a `getMore` command until it is released.
 pub struct Relay {
     port: u16,
     state: Arc<State>,

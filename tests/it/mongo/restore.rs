@@ -117,7 +117,7 @@ fn a_document_or_an_index_that_does_not_arrive_is_a_failure() {
     }
 }
 
-/// Somebody meddles with the target while it is being filled: the server refuses documents one by one.
+/// The target is changed while it is being filled: the server refuses single documents.
 #[test]
 fn a_target_that_refuses_some_documents_makes_the_restore_fail() {
     skip_unless!(Tool::Mongo);

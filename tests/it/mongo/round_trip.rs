@@ -238,7 +238,7 @@ fn every_kind_of_collection_and_index_comes_back_as_it_was() {
         restore(&config, &full("kinds"), &["--into", &into]);
         assert_same(&link.content(name), &before);
     }
-    // The rules are in force, not only told.
+    // The rules are in effect, not only listed.
     let bad = doc! { "insert": "patterns", "documents": [{ "x": "text", "mail": "x@example.org" }] };
     let reply = other.try_command("kinds", bad);
     assert!(format!("{reply:?}").contains("121"), "a document that the validator refuses: {reply:?}");

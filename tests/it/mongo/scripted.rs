@@ -59,7 +59,7 @@ fn a_moment_that_is_lost_in_the_middle_is_no_mixture_of_two() {
     let config = config(&fake, "");
     // The rest of that moment is not to be had, and what was read of it does not go with what is there now.
     let report = backup(&config);
-    assert_says(&notes_of(&report, "shop"), &["did not keep the snapshot of the last attempt"]);
+    assert_says(&notes_of(&report, "shop"), &["discarded the snapshot of the last attempt"]);
     assert_eq!(consistency(&config), "none");
     assert_stored(&config, "shop", "orders", &numbered(1..DOCUMENTS));
 }
@@ -83,18 +83,18 @@ fn a_cursor_that_is_lost_in_the_middle_leaves_no_gap() {
     fake.fail("getMore", 2, 1, Trouble::Error(43, "CursorNotFound"));
     let config = config(&fake, "");
     let report = backup(&config);
-    assert_says(&notes_of(&report, "shop"), &["reading orders broke off and was begun again (1 time)"]);
+    assert_says(&notes_of(&report, "shop"), &["reading orders was interrupted and restarted (1 time)"]);
     assert_eq!(consistency(&config), "snapshot");
     assert_stored(&config, "shop", "orders", &numbered(0..DOCUMENTS));
 
-    // Without a moment the second scan may meet other documents: then the whole item is read anew.
+    // Without a moment the second scan may meet other documents: then the whole item is read again.
     let fake = filled();
     fake.meanwhile("getMore", 2, 1, Trouble::Error(43, "CursorNotFound"), without_the_first);
     let config = self::config(&fake, "consistency = \"none\"");
     let ran = try_backup(&config, &[]).ok();
     assert_says(
         &ran.stderr,
-        &["orders broke off, and it was changed before it could be read again", "tried again"],
+        &["orders was interrupted, and it was changed before it could be read again", "tried again"],
     );
     assert_eq!(ids_of(&config, &full("shop")).len(), 1);
     assert_stored(&config, "shop", "orders", &numbered(1..DOCUMENTS));
@@ -110,7 +110,7 @@ fn a_primary_that_steps_down_in_the_middle_costs_nothing_but_time() {
         fake.fail("listIndexes", 1, 1, Trouble::StepDown(189, "PrimarySteppedDown"));
         let config = config(&fake, "");
         let report = backup(&config);
-        assert_says(&notes_of(&report, "shop"), &["reading orders broke off and was begun again"]);
+        assert_says(&notes_of(&report, "shop"), &["reading orders was interrupted and restarted"]);
         assert_eq!(consistency(&config), "snapshot");
         assert_stored(&config, "shop", "orders", &numbered(0..DOCUMENTS));
     }

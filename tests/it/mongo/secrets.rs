@@ -21,7 +21,7 @@ const PASSWORD: &str = "Pw-4c1e/of:the@account";
 const ESCAPED: &str = "Pw-4c1e%2Fof%3Athe%40account";
 const USER: &str = "backup-7d21";
 
-/// A server that lets nobody in who has no account, filled before it was told so.
+/// A server with authentication, filled before it was enabled.
 fn guarded() -> MongoServer {
     let mut server = MongoServer::start();
     link(&server).insert("shop", "orders", &numbered(0..3000));

@@ -1,4 +1,4 @@
-//! MongoDB's own tools as the judges: theirs and ours are the same files, and what is ours they restore.
+//! Comparison with MongoDB's own tools: the dumps are identical, and the tools restore our dumps.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,14 +19,14 @@ use super::{
     support::{configured, files_of, numbered},
 };
 
-/// One of the stock tools, to be told what to do with a server.
+/// One of the stock tools, with the connection of a server.
 fn stock(name: &str, server: &MongoServer) -> Command {
     let mut command = Command::new(Tool::MongoTools.path().unwrap().join(name));
     command.args(["--quiet", "--uri", &server.uri()]);
     command
 }
 
-/// Has stock mongorestore load the folder that holds the folder of the database `from` into the database `to`.
+/// Runs stock mongorestore on the parent directory of the database `from` into the database `to`.
 fn mongorestore(server: &MongoServer, folder: &Path, from: &str, to: &str) {
     let mut command = stock("mongorestore", server);
     command.arg("--bypassDocumentValidation").arg("--stopOnError");

@@ -72,7 +72,7 @@ pub fn once_after(skip: i32) -> Document {
     doc! { "skip": skip, "times": 1 }
 }
 
-/// The files of an item's newest snapshot, in a folder.
+/// The files of an item's newest snapshot, in a directory.
 #[track_caller]
 pub fn files_of(config: &Config, item: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -111,7 +111,7 @@ pub fn notes_of(report: &Value, name: &str) -> String {
     notes.iter().map(|note| note.as_str().unwrap()).collect::<Vec<_>>().join("\n")
 }
 
-/// The names of the files in a folder, sorted.
+/// The names of the files in a directory, sorted.
 pub fn names_in(folder: &Path) -> Vec<String> {
     let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| name(entry.unwrap().path())).collect();

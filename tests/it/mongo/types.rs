@@ -1,4 +1,4 @@
-//! Every type that a document can hold comes back bit for bit.
+//! Every type that a document can hold is restored bit for bit.
 
 use mongodb::bson::{
     Binary, Bson, DateTime, Decimal128, JavaScriptCodeWithScope, RawBson, RawDocumentBuf, Regex, Timestamp,

@@ -1,4 +1,4 @@
-//! Downloading a blob. What is wrong with one blob costs that blob alone.
+//! Downloading a blob. A failure affects only this blob.
 
 use std::{cell::Cell, io, path::Path, time::Duration};
 
@@ -21,15 +21,15 @@ use crate::{
     stream::sink::Mark,
 };
 
-/// How often a blob is read that changes while it is read.
+/// How often a blob is read if it changes while it is read.
 const TRIES: u32 = 5;
-/// What is said of a blob that could not be read so often.
+/// Reasons for a blob that could not be read in so many attempts.
 const CHANGED: &str = "it changed";
-const GONE: &str = "the container's list names it, but it was not found (404)";
-const DOUBTED: &str = "it had another content, never the one whose MD5 the service keeps,";
-/// What is said of a content that a snapshot refers to and the repository does not have.
-const LOST: &str = "the repository no longer has the content that was stored of it";
-/// The pause before each further try is so much longer.
+const GONE: &str = "the container lists it, but it was not found (404)";
+const MISMATCH: &str = "its content differed and never matched the MD5 recorded by the service,";
+/// The reason for a content that a snapshot refers to and the repository does not have.
+const LOST: &str = "the repository no longer has its stored content";
+/// The factor between the pauses before retries.
 const PAUSE: Duration = Duration::from_millis(300);
 /// Downloads blobs of a container.
 pub(super) struct Fetcher<'a, 'c> {
@@ -37,35 +37,35 @@ pub(super) struct Fetcher<'a, 'c> {
     pub(super) known: &'a Known<Before>,
     pub(super) earlier: &'a EarlierBlobs,
     pub(super) health: &'a Health<'a>,
-    /// The service with little patience.
+    /// The service with a short timeout.
     pub(super) hasty: &'a BlobService,
     pub(super) stop: &'a Stop,
 }
 
-/// What came of one download.
+/// The result of one download.
 enum Tried {
     Stored {
         md5: Md5,
         differs: bool,
     },
     Archived,
-    /// It is another version than the one that was listed.
+    /// The version is not the listed one.
     Changed,
-    /// The service says that it is not there.
+    /// The service does not find it.
     Gone,
-    /// All of it arrived, and its MD5 is not the one that the service keeps.
-    Doubted(Md5),
+    /// All of it arrived, and its MD5 is not the one recorded by the service.
+    Mismatch(Md5),
 }
 
 impl Fetcher<'_, '_> {
-    /// Downloads a blob; one that changes meanwhile is looked up and read again.
+    /// Downloads a blob; if it changes in the meantime, it is looked up and read again.
     pub(super) fn fetch(&self, mut job: Job) -> Result<Done> {
-        let (mut changed, mut doubted, mut last) = (false, None, CHANGED);
+        let (mut changed, mut mismatch, mut last) = (false, None, CHANGED);
         for number in 0..TRIES {
             if number > 1 && self.container.cancel.wait(PAUSE * number) {
                 self.container.cancel.check()?;
             }
-            let tried = self.attempt(&job.blob, &mut |service| self.try_once(service, &job, doubted))?;
+            let tried = self.attempt(&job.blob, &mut |service| self.try_once(service, &job, mismatch))?;
             last = match tried {
                 Ok(Tried::Stored { md5, differs }) => {
                     let outcome = Outcome::Stored { md5, unread: false, differs };
@@ -73,9 +73,9 @@ impl Fetcher<'_, '_> {
                 }
                 Ok(Tried::Archived) => return self.unreadable(job, Outcome::Archived, changed),
                 Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
-                Ok(Tried::Doubted(md5)) => {
-                    doubted = Some(md5);
-                    last = DOUBTED;
+                Ok(Tried::Mismatch(md5)) => {
+                    mismatch = Some(md5);
+                    last = MISMATCH;
                     continue;
                 }
                 Ok(Tried::Gone) => GONE,
@@ -86,7 +86,7 @@ impl Fetcher<'_, '_> {
                 Ok(service.find(container, &job.blob.name, cancel).map(|b| b.filter(|b| !b.directory)))
             })?;
             match found {
-                Ok(Some(blob)) => (job.blob, changed, doubted) = (blob, true, None),
+                Ok(Some(blob)) => (job.blob, changed, mismatch) = (blob, true, None),
                 Ok(None) => return Ok(Done::new(job, Outcome::Vanished, changed)),
                 Err(reason) => return self.unreadable(job, Outcome::Omitted(reason), changed),
             }
@@ -95,22 +95,22 @@ impl Fetcher<'_, '_> {
         self.unreadable(job, Outcome::Omitted(reason), false)
     }
 
-    /// Tries something about a blob, with the service of the patience that is due.
+    /// Performs an operation on a blob, with the applicable timeout.
     fn attempt<T>(
         &self,
         blob: &Blob,
         attempt: &mut dyn FnMut(&BlobService) -> Result<std::result::Result<T, Failure>>,
     ) -> Result<std::result::Result<T, String>> {
-        // One that the previous backup lacks already is rarely worth all patience.
+        // A blob that is missing from the previous backup too rarely justifies the full timeout.
         let known = self.container.is_known_to_lack(self.known, blob);
         self.health
             .attempt(known, &mut |hasty| attempt(if hasty { self.hasty } else { self.container.service }))
             .map_err(|error| error.context(format!("blob {}", name(&blob.name))))
     }
 
-    /// A blob that cannot be read may have been stored when it could.
+    /// A blob that cannot be read now may have been stored earlier.
     fn unreadable(&self, job: Job, outcome: Outcome, changed: bool) -> Result<Done> {
-        // One that changed meanwhile is in another state than the one that was looked for when it was listed.
+        // If it changed, its state differs from the one that was looked up when it was listed.
         let again = if changed { self.container.take_over(self.known, &job)? } else { None };
         if let Some(outcome) = again {
             return Ok(Done::new(job, outcome, changed));
@@ -123,7 +123,7 @@ impl Fetcher<'_, '_> {
                 self.health.stored();
                 Done::new(job, outcome, changed)
             }
-            // The newest snapshot refers to it, and the repository did not have it when it was listed.
+            // The newest snapshot refers to it, but the repository did not have it at listing time.
             Found::Nowhere { .. } if self.container.was_stored(self.known, &job) => {
                 Done { unsearched: true, ..Done::new(job, lost(outcome), changed) }
             }
@@ -132,12 +132,12 @@ impl Fetcher<'_, '_> {
         })
     }
 
-    /// One download; that the service refuses it is no error of ours.
+    /// One download; a refusal by the service is not an error of the run.
     fn try_once(
         &self,
         service: &BlobService,
         job: &Job,
-        doubted: Option<Md5>,
+        mismatch: Option<Md5>,
     ) -> Result<std::result::Result<Tried, Failure>> {
         let Job { blob, path, .. } = job;
         let Container { sink, cancel, name: container, .. } = *self.container;
@@ -151,11 +151,11 @@ impl Fetcher<'_, '_> {
         let witness = body.witness();
         let found = Cell::new(None);
         let differs = |body: &Body, md5| {
-            // Of an append blob that has grown, the service keeps the MD5 of more.
+            // For an append blob that has grown, the MD5 of the service covers more content.
             listed_md5(blob).is_some_and(|listed| listed != md5) && body.is_listed_state()
         };
-        let check = |body: &Body, md5| match differs(body, md5) && doubted != Some(md5) {
-            true => Err(io::Error::other("the content does not match the MD5 that the service keeps of it")),
+        let check = |body: &Body, md5| match differs(body, md5) && mismatch != Some(md5) {
+            true => Err(io::Error::other("the content does not match the MD5 recorded by the service")),
             false => Ok(()),
         };
         let mut tap = Tap::new(*body, check, &found, self.stop);
@@ -168,9 +168,9 @@ impl Fetcher<'_, '_> {
             (Ok(stored), _) => {
                 Err(Error::failed(format!("{} bytes arrived of {}", stored.bytes, blob.bytes)))
             }
-            // All of it arrived and is not what it should be: read it once more.
-            (Err(_), Some(md5)) if doubted != Some(md5) && witness.failure().is_none() => {
-                Ok(Ok(Tried::Doubted(md5)))
+            // All of it arrived, but the content is not the expected one: read it once more.
+            (Err(_), Some(md5)) if mismatch != Some(md5) && witness.failure().is_none() => {
+                Ok(Ok(Tried::Mismatch(md5)))
             }
             (Err(_), _) if witness.is_changed() => Ok(Ok(Tried::Changed)),
             (Err(_), _) if witness.is_gone() => Ok(Ok(Tried::Gone)),
@@ -182,7 +182,7 @@ impl Fetcher<'_, '_> {
     }
 }
 
-/// As an outcome of a blob whose content the repository had.
+/// The outcome for a blob whose content the repository has lost.
 fn lost(outcome: Outcome) -> Outcome {
     match outcome {
         Outcome::Omitted(reason) => Outcome::Omitted(format!("{reason}; {LOST}")),

@@ -1,4 +1,4 @@
-//! One blob container into the repository: every blob a file, unchanged ones unread, and `blobs.jsonl` with their
+//! Storing a blob container in the repository: every blob as a file, without reading unchanged ones, and `blobs.jsonl` with their
 //! properties.
 
 mod fetch;
@@ -14,7 +14,7 @@ pub(super) use self::tally::row;
 use self::{fetch::Fetcher, tally::Tally};
 use super::{
     detail::Detail,
-    health::{Access, HASTY, Health},
+    health::{Access, Health, SHORT_TIMEOUT},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -32,14 +32,14 @@ use crate::{
     },
 };
 
-/// Folder of the contents in a snapshot.
+/// Directory of the contents in a snapshot.
 pub(super) const TOP: &str = "blobs";
 /// The list of blobs in a snapshot.
 pub(super) const INVENTORY: &str = "blobs.jsonl";
 /// Why the content of a blob in the archive tier is missing.
 const ARCHIVED: &str = "it is in the archive tier, and no snapshot has this state of it";
 
-/// Stands for the path of what the previous snapshot lacks.
+/// Placeholder path for a blob that is missing from the previous snapshot.
 const LACKING: &str = "";
 
 /// A line of the list.
@@ -50,7 +50,7 @@ pub(super) struct Line {
     /// `block`, `append`, `page` or `directory`.
     #[serde(rename = "type")]
     pub(super) kind: String,
-    /// Where its content lies in the snapshot; absent if it does not.
+    /// The path of its content in the snapshot; absent if the content is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<String>,
     /// Why its content is not in the snapshot.
@@ -61,34 +61,34 @@ pub(super) struct Line {
     pub(super) unsearched: bool,
     /// Length in bytes.
     pub(super) bytes: u64,
-    /// The service's mark of this state of the blob.
+    /// The service's ETag of this state of the blob.
     pub(super) etag: String,
     /// MD5 of the content as it was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) md5: Option<Md5>,
-    /// What else the service keeps.
+    /// Further properties.
     pub(super) properties: Properties,
 }
 
 /// A container to be read.
 pub(super) struct Container<'a> {
     pub(super) service: &'a BlobService,
-    /// How it is found out whether the service answers.
+    /// How to check whether the service answers.
     pub(super) access: Access<'a>,
     pub(super) name: &'a str,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
-    /// What the configuration leaves out.
+    /// The exclusions of the configuration.
     pub(super) excludes: &'a Excludes,
     /// Downloads at the same time.
     pub(super) workers: usize,
     /// Whether the account has a hierarchical namespace, and so no index tags.
     pub(super) hierarchical: bool,
-    /// Whether the listing is trusted to give all names below a prefix together.
+    /// Whether the listing is assumed to keep all names below a prefix together.
     pub(super) ordered: bool,
 }
 
-/// What was read.
+/// The results of reading.
 pub(super) struct Dumped {
     pub(super) detail: Detail,
     pub(super) content: RowDigest,
@@ -97,17 +97,17 @@ pub(super) struct Dumped {
     pub(super) notes: Vec<String>,
 }
 
-/// A blob on its way.
+/// A blob that is being stored.
 struct Job {
     blob: Blob,
     path: String,
     /// Length when it was listed.
     listed: u64,
-    /// Folders that are complete once everything before this blob is stored.
+    /// Directories that are complete once everything before this blob is stored.
     finished: Vec<String>,
 }
 
-/// What the listing gave, counted where it came in.
+/// Counts of the listing.
 #[derive(Default)]
 struct Seen {
     blobs: u64,
@@ -136,17 +136,17 @@ enum Outcome {
         differs: bool,
     },
     Directory,
-    /// By the rule of this number.
+    /// By the rule with this index.
     Excluded(usize),
-    /// The list had it before.
+    /// A duplicate in the list.
     Repeated,
     Archived,
-    /// It cannot be read, and why.
+    /// It cannot be read, for this reason.
     Omitted(String),
     Vanished,
 }
 
-/// What the previous snapshot has under a name.
+/// The entry of a name in the previous snapshot.
 #[derive(Clone, Copy)]
 struct Before {
     md5: Md5,
@@ -154,11 +154,11 @@ struct Before {
     etag: u64,
 }
 
-/// What snapshots before the newest have under a name.
+/// The entry of a name in the snapshots before the newest.
 #[derive(Clone, Copy)]
 struct Earlier {
     before: Before,
-    /// Which of them.
+    /// The index of the snapshot.
     number: usize,
 }
 
@@ -225,7 +225,7 @@ impl Container<'_> {
         };
         let mut paths = Paths::new(TOP, self.ordered);
         let earlier = EarlierBlobs::default();
-        let hasty = self.service.for_at_most(HASTY);
+        let hasty = self.service.for_at_most(SHORT_TIMEOUT);
         let fetcher =
             Fetcher { container: self, known, earlier: &earlier, health, hasty: &hasty, stop: &stop };
         let steps = Steps {
@@ -238,7 +238,7 @@ impl Container<'_> {
         Ok(seen)
     }
 
-    /// Deals with what need not be downloaded.
+    /// Handles blobs that need not be downloaded.
     fn at_once(
         &self,
         known: &Known<Before>,
@@ -301,7 +301,7 @@ impl Container<'_> {
         known.get(place(&blob.name, blob.bytes, path)).is_some_and(|before| before.is_state(blob))
     }
 
-    /// As [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
+    /// Like [`Self::take_over`], from the snapshots before the newest: for what cannot be read.
     fn take_earlier(&self, job: &Job, earlier: &EarlierBlobs) -> Result<Found> {
         let Job { blob, path, .. } = job;
         let (found, whole) = earlier.get(self, blob, path)?;
@@ -312,16 +312,16 @@ impl Container<'_> {
             }
             Ok(Some(_)) => Err(other_length(blob)),
             Ok(None) => Ok(Found::Lost),
-            // What cannot be read of it tonight may be another time.
+            // A part that is unreadable in this run may be readable in another.
             Err(_) => Ok(Found::Nowhere { searched: false }),
         }
     }
 }
 
-/// What came of looking for a content in the snapshots before the newest.
+/// The result of looking for a content in the snapshots before the newest.
 enum Found {
     Stored(Outcome),
-    /// A snapshot refers to it, and the repository does not have it.
+    /// A snapshot refers to it, but the repository does not have it.
     Lost,
     /// It is in none of them; `searched` is false if not all of them could be read.
     Nowhere {
@@ -330,13 +330,16 @@ enum Found {
 }
 
 fn other_length(blob: &Blob) -> Error {
-    Error::failed(format!("{} has another length in a snapshot than its list says", name(&blob.name)))
-        .hint("check the repository: tik-backup check --read-data-subset 100%")
+    Error::failed(format!(
+        "the length of {} in a snapshot differs from the recorded length",
+        name(&blob.name)
+    ))
+    .hint("check the repository: tik-backup check --read-data-subset 100%")
 }
 
 impl Before {
-    /// Whether a blob has the content that was read then: it is in the same state or, where it cannot be read, the service
-    /// says that its content is the same.
+    /// Whether a blob has the content that was read earlier: it is in the same state or, if it cannot be read, the service
+    /// reports the same content.
     fn is_state(&self, blob: &Blob) -> bool {
         self.etag == inventory::hash(&blob.etag)
             || blob.is_archived() && listed_md5(blob).is_some_and(|listed| listed == self.md5)

@@ -1,4 +1,4 @@
-//! Counts what comes out of a container and writes the list.
+//! Counts the results of a container and writes the list.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// What was counted.
+/// The counts.
 pub(super) struct Tally {
     pub(super) detail: Detail,
     pub(super) content: RowDigest,
@@ -41,7 +41,7 @@ impl Tally {
         }
     }
 
-    /// Takes in what became of a blob, in the order of the listing.
+    /// Adds the result for a blob, in the order of the listing.
     pub(super) fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
         let Done { job: Job { blob, path, listed, finished }, outcome, changed, unsearched } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;
@@ -103,7 +103,7 @@ impl Tally {
         lines.line(&Line { name, kind, path, reason, unsearched, bytes, etag, md5, properties })
     }
 
-    /// How many cannot be read although they are not in the archive tier, and why the first of those that are named.
+    /// The number of unreadable blobs outside of the archive tier, and the reason for the first named one.
     pub(super) fn unreadable(&self) -> Option<(u64, &str)> {
         let count = self.detail.omitted.saturating_sub(self.detail.archived.count);
         self.omissions
@@ -113,7 +113,7 @@ impl Tally {
             .map(|r| (count, r))
     }
 
-    /// What was listed must have been stored or be accounted for.
+    /// Every listed entry must have been stored or be accounted for.
     pub(super) fn check(&self, seen: &Seen) -> Result<()> {
         let Detail { stored, omitted, vanished, excluded_blobs, .. } = &self.detail;
         let accounted = stored + omitted + vanished.count + excluded_blobs + self.repeated;

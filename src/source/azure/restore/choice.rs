@@ -1,4 +1,4 @@
-//! Which blobs or files of a snapshot are restored.
+//! Selection of the blobs or files to restore.
 
 use std::{collections::HashSet, ffi::OsString};
 
@@ -13,7 +13,7 @@ use crate::{
     stream::{cancel::Cancel, files::Files},
 };
 
-/// What is chosen of a container or share, by name.
+/// The selected part of a container or share, by name.
 pub(super) struct Chosen {
     /// None if all of it is.
     selection: Option<Selection>,
@@ -21,7 +21,7 @@ pub(super) struct Chosen {
     pub(super) files: u64,
     /// Bytes of these.
     pub(super) bytes: u64,
-    /// Hashes of the folders that what is chosen lies in.
+    /// Hashes of the parent directories of selected entries.
     folders: HashSet<u128>,
 }
 
@@ -31,10 +31,10 @@ impl Chosen {
         Self { selection: None, files: detail.stored, bytes: detail.bytes, folders: HashSet::new() }
     }
 
-    /// What these arguments mean.
+    /// Resolves these arguments.
     ///
     /// # Errors
-    /// One of them means nothing that the snapshot holds.
+    /// One of them matches nothing in the snapshot.
     pub(super) fn of(
         manifest: &Manifest,
         files: &dyn Files,
@@ -58,17 +58,17 @@ impl Chosen {
         Ok(chosen)
     }
 
-    /// Whether a blob, file or directory is among it.
+    /// Whether a blob, file or directory is selected.
     pub(super) fn takes(&self, name: &str, directory: bool) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.takes(name.as_bytes(), directory))
     }
 
-    /// Whether the lack of this object is a lack of what is chosen.
+    /// Whether this missing object is part of the selection.
     pub(super) fn concerns(&self, omitted: &Omitted) -> bool {
         self.selection.as_ref().is_none_or(|selection| selection.concerns(omitted.name.as_bytes()))
     }
 
-    /// Whether a directory is among it, or something that lies in it.
+    /// Whether a directory, or something in it, is selected.
     pub(super) fn needs(&self, directory: &str) -> bool {
         self.takes(directory, true) || self.folders.contains(&hash(directory.as_bytes()))
     }

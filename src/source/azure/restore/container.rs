@@ -1,4 +1,4 @@
-//! Blobs back into a container.
+//! Restoring blobs into a container.
 
 use std::{
     collections::BTreeMap,
@@ -36,7 +36,7 @@ pub(super) struct ContainerRestore<'a> {
 }
 
 impl ContainerRestore<'_> {
-    /// Writes what is chosen and looks whether it is there.
+    /// Writes the selection and verifies the result.
     pub(super) fn run(&self, into: &str) -> Result<Storage> {
         let created = self.service.create_container(self.container, &BTreeMap::new(), self.cancel)?;
         if !created
@@ -60,7 +60,7 @@ impl ContainerRestore<'_> {
             }
             Ok(())
         })?;
-        // What was refused may be there in part, or as it was before.
+        // Refused blobs may exist in part, or unchanged.
         if (created || !self.options.overwrite) && self.tally.refused.contents().0 == 0 {
             self.compare(self.chosen.files, into)?;
         }
@@ -79,7 +79,7 @@ impl ContainerRestore<'_> {
             "block" => BlobType::Block,
             "append" => BlobType::Append,
             "page" => BlobType::Page,
-            other => return Err(Error::failed(format!("{}: the kind {other:?} is not known", what()))),
+            other => return Err(Error::failed(format!("{}: unknown type of blob {other:?}", what()))),
         };
         let uploaded = with_content(self.files, path, line.bytes, &mut |content| {
             Ok(self.service.upload(
@@ -105,7 +105,7 @@ impl ContainerRestore<'_> {
         }
     }
 
-    /// What the container holds now must be what was put into it.
+    /// The content of the container must match the written blobs.
     fn compare(&self, stored: u64, into: &str) -> Result<()> {
         let (mut listing, mut count) = (self.service.listing(self.container, None), 0);
         while let Some(page) = listing.next(self.cancel)? {
@@ -118,6 +118,6 @@ impl ContainerRestore<'_> {
             "{into} has {} after the restore, but {stored} written",
             crate::output::count(count, "blob")
         ))
-        .hint("did somebody else write to it meanwhile? empty it before the next try"))
+        .hint("another program may have written to it during the restore; empty it before you try again"))
     }
 }

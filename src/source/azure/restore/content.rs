@@ -1,4 +1,4 @@
-//! What is put back: the lines of a list by several threads, and contents as streams.
+//! Distributes the lines of a list to several threads, and streams contents.
 
 use std::{
     io::{self, Read, Write},
@@ -17,12 +17,12 @@ use crate::{
 
 /// Uploads at the same time.
 const WORKERS: usize = 8;
-/// Lines that are handed on together. Few, so that all threads have work in a small container too: a line is an upload.
+/// The number of lines per batch. Small, so that all threads have work in a small container too: a line is an upload.
 const BATCH: usize = 4;
 /// Contents up to this size are read before they are sent.
 const SMALL: u64 = 4 << 20;
 
-/// Shows the lines of a list to several threads. The first error ends it.
+/// Passes the lines of a list to several threads. The first error ends it.
 pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
     files: &dyn Files,
     path: &str,
@@ -45,7 +45,7 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         }
         drop(lines);
         let mut batch = Vec::new();
-        let gone = || Error::failed("the working threads are gone");
+        let gone = || Error::failed("the worker threads have ended");
         let hand_on = |batch: &mut Vec<T>| {
             let failed = failure.lock().is_some();
             if failed { Err(gone()) } else { out.send(std::mem::take(batch)).map_err(|_| gone()) }
@@ -56,12 +56,12 @@ pub(in crate::source::azure) fn each_parallel<T: DeserializeOwned + Send>(
         })?;
         hand_on(&mut batch)
     })
-    // What stopped the threads is the cause.
+    // The error that stopped the threads is the cause.
     .or_else(|error| if failure.lock().is_some() { Ok(()) } else { Err(error) })?;
     failure.into_inner().map_or(Ok(()), Err)
 }
 
-/// Gives `take` the content of a file as a stream.
+/// Passes the content of a file to `take` as a stream.
 pub(super) fn with_content<T: Send>(
     files: &dyn Files,
     path: &str,
@@ -85,7 +85,7 @@ pub(super) fn with_content<T: Send>(
         drop(reader);
         let copied = copying.join().unwrap_or_else(|_| Err(Error::failed("reading the repository panicked")));
         match (taken, copied) {
-            // A content that breaks off fails the upload; the cause is why it broke off.
+            // An interrupted content fails the upload; the cause is the error of reading.
             (_, Err(error)) => Err(error),
             (taken, Ok(_)) => taken,
         }
@@ -95,7 +95,7 @@ pub(super) fn with_content<T: Send>(
 /// A pipe into an upload.
 struct Pipe {
     writer: io::PipeWriter,
-    /// Whether the upload has left it before its end.
+    /// Whether the upload ended before the content.
     left: bool,
 }
 

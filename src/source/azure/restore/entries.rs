@@ -1,4 +1,4 @@
-//! What a container or share held, as the list beside the contents has it: by the names that the service knows.
+//! The entries of a container or share according to its inventory, by their names in the service.
 
 use super::super::{Detail, container, inventory, share};
 use crate::{
@@ -41,7 +41,7 @@ pub(super) fn blob_lacks(line: &container::Line) -> Option<String> {
     Some(line.reason.clone().unwrap_or_else(|| reason.to_owned()))
 }
 
-/// As [`blob_lacks`], of a share.
+/// Like [`blob_lacks`], of a share.
 pub(super) fn file_lacks(line: &share::Line) -> Option<String> {
     let lacking = line.path.is_none() && line.kind != DIRECTORY;
     lacking.then(|| line.reason.clone().unwrap_or_else(|| NOT_READ.to_owned()))
@@ -66,7 +66,7 @@ impl From<share::Line> for Entry {
     }
 }
 
-/// Shows everything in the list of a container, or of a share, in the order of the service.
+/// Passes on all entries of the inventory of a container or share, in the order of the service.
 pub(super) fn each_of(
     files: &dyn Files,
     is_share: bool,

@@ -1,4 +1,4 @@
-//! Putting a container or share back into an account: contents with their properties, nothing overwritten unless asked.
+//! Restoring a container or share into an account: contents with their properties; nothing is overwritten unless requested.
 
 mod choice;
 mod container;
@@ -33,9 +33,9 @@ use crate::{
     stream::{cancel::Cancel, files::Files},
 };
 
-/// Names that a report writes out.
+/// The maximum number of names in a report.
 const NAMES: usize = 20;
-/// Names that a note gives as examples.
+/// The maximum number of names in a note.
 const EXAMPLES: usize = 3;
 
 /// Restores a snapshot.
@@ -49,7 +49,7 @@ pub fn restore(
 ) -> Result<Storage> {
     let detail = manifest
         .detail::<Detail>()
-        .ok_or_else(|| Error::failed("the manifest says nothing of a container"))?;
+        .ok_or_else(|| Error::failed("the manifest has no details about a container"))?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     let chosen = match &options.paths[..] {
@@ -112,10 +112,10 @@ fn renamed(
     Ok((count, first))
 }
 
-/// What is to be said of blobs that were written.
+/// A note about written blobs.
 struct Note {
     text: String,
-    /// Of how many it is said, and the names of some.
+    /// The number of blobs, and some of their names.
     count: u64,
     names: Vec<String>,
 }
@@ -132,13 +132,13 @@ impl Note {
     }
 }
 
-/// Counts what is done by several threads.
+/// Counters shared by several threads.
 #[derive(Default)]
 struct Tally {
     files: AtomicU64,
     bytes: AtomicU64,
     missing: AtomicU64,
-    /// Examples of what is missing.
+    /// Examples of missing objects.
     lacking: Mutex<Vec<String>>,
     notes: Mutex<Vec<Note>>,
     refused: Refused,
@@ -175,12 +175,12 @@ impl Tally {
         }
     }
 
-    /// Puts counts and notes into the report.
+    /// Adds counts and notes to the report.
     fn finish(&self, report: &mut Storage, is_share: bool) {
         report.files = self.files.load(Ordering::Relaxed);
         report.bytes = self.bytes.load(Ordering::Relaxed);
         report.missing = self.missing.load(Ordering::Relaxed);
-        // What the manifest names is shown from there.
+        // Objects named in the manifest are shown from there.
         if report.missing > report.omitted.len() as u64 {
             let what = match (is_share, report.missing) {
                 (true, 1) => "file is",
@@ -202,10 +202,10 @@ impl Tally {
     }
 }
 
-/// Something stands where nothing may.
+/// The target is not empty.
 fn exists(what: &str, into: &str) -> Error {
-    Error::failed(format!("{into} has {what} already")).hint(
-        "nothing was overwritten; name another target, or say --overwrite to replace what has the same name",
+    Error::failed(format!("{into} already has {what}")).hint(
+        "nothing was overwritten; name another target, or use --overwrite to replace objects of the same name",
     )
 }
 

@@ -1,4 +1,4 @@
-//! What the service refuses of a restore. A refusal about one blob or file costs only that one; any other ends the restore.
+//! Refusals of the service during a restore. A refusal of one blob or file affects only that one; any other ends the restore.
 
 use std::{
     collections::HashSet,
@@ -15,11 +15,11 @@ use crate::{
     source::restore::Failed,
 };
 
-/// So many are listed.
+/// The maximum number listed.
 const LISTED: usize = 1000;
-/// After so many refusals for lack of rights, and nothing that was written, nothing may be written.
+/// After this number of refusals because of missing permission, without a success, the restore ends.
 const FORBIDDEN: u64 = 32;
-/// What to do then.
+/// The hint for this case.
 const MAY_NOT_WRITE: &str = "give the service principal the role \"Storage Blob Data Contributor\" (of a share \"Storage File Data \
      Privileged Contributor\") on the storage account, or name a key or a shared access signature that may write with \
      --password-file";
@@ -76,7 +76,7 @@ impl Refused {
         if !matches!(failure.scope(), Scope::Object) {
             return Err(Error::from(failure).context(format!("{kind} {}", output::name(name))));
         }
-        // Every content would be read and sent only to be refused.
+        // Every further content would be read and sent, and then refused.
         if failure.is_forbidden()
             && self.forbidden.fetch_add(1, Ordering::Relaxed) + 1 >= FORBIDDEN
             && !self.written.load(Ordering::Relaxed)

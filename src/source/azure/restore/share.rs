@@ -1,4 +1,4 @@
-//! Files and directories back into a share.
+//! Restoring files and directories into a share.
 
 use std::collections::BTreeMap;
 
@@ -49,12 +49,12 @@ impl ShareRestore<'_> {
             }
             self.file(&line, into)
         })?;
-        // Every file that is written changes the times of the directory that it lies in.
+        // Every written file changes the times of its directory.
         self.directories()?;
         Ok(Storage { created, directories, ..Storage::default() })
     }
 
-    /// Makes the directories that are needed, or gives those that are there their attributes and times again. Gives their
+    /// Makes the directories that are needed, or gives those that are there their attributes and times again. Returns their
     /// number.
     fn directories(&self) -> Result<u64> {
         let mut count = 0;

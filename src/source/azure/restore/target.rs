@@ -9,24 +9,24 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Where to restore to, and who may.
+/// The target of a restore, and the credential.
 pub struct Target {
     /// `ACCOUNT/CONTAINER`, `ACCOUNT/share:NAME`, or the URL of a container or share.
     pub into: String,
     /// The service principal of the source, if that is configured.
     pub principal: Option<AzurePrincipal>,
-    /// A key of the account or a shared access signature, which go before the service principal.
+    /// A key of the account or a shared access signature, which take precedence over the service principal.
     pub secret: Option<Secret>,
 }
 
-/// What serves the target, and the name of the container or share.
+/// The service of the target, and the name of the container or share.
 pub(super) enum Service {
     Container(BlobService, String),
     Share(FileService, String),
 }
 
 impl Target {
-    /// Finds the target and who may write to it.
+    /// Finds the target and the credential.
     pub(super) fn resolve(&self, wants_share: bool, cancel: &Cancel) -> Result<(Service, String)> {
         let azure = match &self.principal {
             Some(principal) => client(principal)?,
@@ -60,7 +60,7 @@ impl Target {
         let credential = match secret {
             Some(credential) => credential,
             None if self.principal.is_none() => {
-                return Err(Error::usage("nobody to log in as: the source is not configured").hint(
+                return Err(Error::usage("no credentials: the source is not configured").hint(
                     "name a file with a key of the account or a shared access signature: --password-file FILE",
                 ));
             }
@@ -87,7 +87,7 @@ impl Target {
             ))
             .hint("write the URL of the container or share, and name a file with a key in --password-file"));
         }
-        // One subscription that refuses does not hide an account of another.
+        // A refusing subscription does not hide an account of another.
         subscriptions::find(
             azure,
             cancel,
@@ -97,7 +97,7 @@ impl Target {
     }
 }
 
-/// A client that knows no service principal.
+/// A client without a service principal.
 fn anonymous() -> Result<Azure> {
     Azure::new(Settings::public("none".to_owned(), "none".to_owned(), Secret::new(String::new())))
 }
@@ -128,7 +128,7 @@ fn by_url(url: &str) -> Result<(String, String, String)> {
     };
     let (scheme, rest) = url.split_once("://").ok_or_else(fault)?;
     if rest.contains(['@', '?', '#']) {
-        return Err(Error::usage("--into: the URL of a container or share carries no secret")
+        return Err(Error::usage("--into: the URL of a container or share must not contain a secret")
             .hint("put the key or the shared access signature into a file and name it in --password-file"));
     }
     let mut parts = rest.trim_end_matches('/').split('/');

@@ -1,4 +1,4 @@
-//! Downloading a file of a share. What is wrong with one file costs that file alone.
+//! Downloading a file of a share. A failure affects only this file.
 
 use std::{cell::Cell, path::Path, sync::Arc, time::Duration};
 
@@ -18,19 +18,19 @@ use crate::{
 
 /// The pause before a file that was not found is asked for again; the one after it is longer.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Why a file that is not found is missing.
-const MISSING: &str = "the share's list names it, but each time it was read it was not found (404)";
+/// The reason for a file that is not found.
+const MISSING: &str = "the share lists it, but it was not found each time it was read (404)";
 
 /// Downloads files of a share.
 pub(super) struct Fetcher<'a, 's> {
     pub(super) share: &'a Share<'s>,
     pub(super) health: &'a Health<'a>,
-    /// The service with little patience.
+    /// The service with a short timeout.
     pub(super) hasty: &'a FileService,
     pub(super) stop: &'a Stop,
 }
 
-/// What came of a download: MD5 and properties, or why there are none.
+/// The result of a download: MD5 and properties, or why there are none.
 type Fetched = std::result::Result<(Option<Md5>, FileProperties), String>;
 
 impl Fetcher<'_, '_> {
@@ -55,7 +55,7 @@ impl Fetcher<'_, '_> {
         })
     }
 
-    /// Downloads a file. One that the list names is there: that it is not found is believed the third time.
+    /// Downloads a file. A listed file should exist: it counts as missing only after it was not found three times.
     fn file(&self, job: &Job) -> Result<Fetched> {
         let mut pauses = [PAUSE, PAUSE * 3].into_iter();
         let mut missing = false;
@@ -72,7 +72,7 @@ impl Fetcher<'_, '_> {
         Ok(fetched.map_err(|reason| if missing { MISSING.to_owned() } else { reason }))
     }
 
-    /// Tries something about an entry, with the service of the patience that is due.
+    /// Performs an operation on an entry, with the applicable timeout.
     fn attempt<T>(
         &self,
         attempt: &mut dyn FnMut(&FileService) -> Result<std::result::Result<T, Failure>>,
@@ -81,7 +81,7 @@ impl Fetcher<'_, '_> {
         self.health.attempt(false, &mut |hasty| attempt(service(hasty)))
     }
 
-    /// One download; that it failed is no error of ours.
+    /// One download; its failure is not an error of the run.
     fn try_once(
         &self,
         service: &FileService,
@@ -91,7 +91,7 @@ impl Fetcher<'_, '_> {
         let key = state(&job.name, &job.entry.etag, job.entry.bytes, &job.entry.smb).number();
         let (path, of) = (Path::new(&job.path), attributes(&job.entry));
         if sink.has_kept(key, job.entry.bytes) {
-            // What its list does not tell is asked first: what is stored cannot be taken back.
+            // The properties missing in the list are requested first, because stored content cannot be withdrawn.
             let properties = match service.properties(snapshot, &job.name, cancel) {
                 Ok(properties) => properties,
                 Err(failure) => return Ok(Err(failure)),

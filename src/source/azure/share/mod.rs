@@ -1,5 +1,5 @@
-//! One file share into the repository, read from a share snapshot that is taken for it: every file a file, unchanged ones
-//! unread, and `files.jsonl` with their attributes.
+//! Storing a file share in the repository, read from a share snapshot created for this: every file, without reading unchanged
+//! ones, and `files.jsonl` with their attributes.
 
 mod fetch;
 mod tally;
@@ -13,7 +13,7 @@ use self::{fetch::Fetcher, tally::Tally};
 use super::{
     container::Dumped,
     detail::Detail,
-    health::{Access, HASTY, Health},
+    health::{Access, Health, SHORT_TIMEOUT},
     inventory::{self, Key, Known, Md5},
     names::Paths,
     pipeline::{self, Quick, Steps, Stop},
@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Folder of the contents in a snapshot.
+/// Directory of the contents in a snapshot.
 pub(super) const TOP: &str = "files";
 /// The list of files in a snapshot.
 pub(super) const INVENTORY: &str = "files.jsonl";
@@ -47,7 +47,7 @@ pub(super) struct Line {
     /// `file` or `directory`.
     #[serde(rename = "type")]
     pub(super) kind: String,
-    /// Where it lies in the snapshot; absent for a file that does not.
+    /// Its path in the snapshot; absent if the content is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<String>,
     /// Why its content is not in the snapshot, or its metadata, if it is a directory.
@@ -55,7 +55,7 @@ pub(super) struct Line {
     pub(super) reason: Option<String>,
     /// Length in bytes.
     pub(super) bytes: u64,
-    /// The service's mark of this state of the file.
+    /// The service's ETag of this state of the file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) etag: String,
     /// MD5 of the content as it was read.
@@ -71,18 +71,18 @@ pub(super) struct Line {
 /// A share to be read.
 pub(super) struct Share<'a> {
     pub(super) service: &'a FileService,
-    /// How it is found out whether the service answers.
+    /// How to check whether the service answers.
     pub(super) access: Access<'a>,
     pub(super) snapshot: &'a ShareSnapshot,
     pub(super) sink: &'a dyn Sink,
     pub(super) cancel: &'a Cancel,
-    /// What the configuration leaves out.
+    /// The exclusions of the configuration.
     pub(super) excludes: &'a Excludes,
     /// Downloads at the same time.
     pub(super) workers: usize,
 }
 
-/// What the listing gave, counted where it came in.
+/// Counts of the listing.
 #[derive(Default)]
 struct Seen {
     files: u64,
@@ -93,7 +93,7 @@ struct Seen {
     unlisted: Vec<(String, String)>,
 }
 
-/// What a listing does not say of a file.
+/// The properties of a file that a listing does not have.
 struct Extra {
     /// `None` for directories.
     md5: Option<Md5>,
@@ -123,16 +123,16 @@ type Step = Quick<Job, Done>;
 /// A directory that is still to be listed, or its next page.
 struct Pending {
     directory: String,
-    /// How far it has been listed; none before its first page.
+    /// The progress of its listing; `None` before the first page.
     marker: Option<Progress>,
-    /// What the directory that it lies in says of it; none once it was handed on, and of the share's root.
+    /// Its entry in the parent directory; `None` once it was passed on, and for the share's root.
     own: Option<Entry>,
     /// Directories found on its earlier pages.
     below: Vec<(String, Entry)>,
 }
 
 impl Pending {
-    /// Nothing more of it is listed: puts the directories found in it onto the stack, the first one on top.
+    /// Ends its listing: puts the directories found in it onto the stack, the first one on top.
     fn leave(self, stack: &mut Vec<Self>) {
         let deeper = self.below.into_iter().rev();
         stack.extend(deeper.map(|(directory, own)| Self {
@@ -170,7 +170,7 @@ impl Share<'_> {
             if line.reason.is_some() || line.md5.is_none() && line.kind != "directory" {
                 return Ok(());
             }
-            // Most files have the same headers; one copy does for neighbours.
+            // Most files have the same headers; consecutive entries share one copy.
             let properties = match pairs.last() {
                 Some((_, last)) if last.properties == line.properties => last.properties.clone(),
                 _ => line.properties,
@@ -182,7 +182,7 @@ impl Share<'_> {
         Ok(if read.is_ok() { Known::new(pairs) } else { Known::nothing() })
     }
 
-    /// Reads file by file, a directory's own files before those of the directories in it; gives what was listed.
+    /// Reads file by file, a directory's own files before those of the directories in it; returns what was listed.
     fn read(
         &self,
         known: &Known<Extra>,
@@ -198,7 +198,7 @@ impl Share<'_> {
             None => Ok(None),
         };
         let mut paths = Paths::new(TOP, true);
-        let hasty = self.service.for_at_most(HASTY);
+        let hasty = self.service.for_at_most(SHORT_TIMEOUT);
         let fetcher = Fetcher { share: self, health, hasty: &hasty, stop: &stop };
         let steps = Steps {
             pages: &mut pages,
@@ -219,7 +219,7 @@ impl Share<'_> {
         health: &Health<'_>,
     ) -> Result<Vec<(String, Entry)>> {
         let mut found = Vec::new();
-        // A directory stands before what lies in it.
+        // A directory precedes its content.
         found.extend(pending.own.take().map(|own| (pending.directory.clone(), own)));
         let mut progress = pending.marker.take().unwrap_or_default();
         let listed = self.service.list_page(self.snapshot, &pending.directory, &mut progress, self.cancel);
@@ -286,7 +286,7 @@ impl Share<'_> {
                 Ok(Step::Done(Done { job, md5, properties, unread: true, reason: None }))
             }
             Some(_) => Err(Error::failed(format!(
-                "{} has another length in the previous snapshot than its list says",
+                "the length of {} in the previous snapshot differs from the recorded length",
                 name(&job.name)
             ))
             .hint("check the repository: tik-backup check --read-data-subset 100%")),

@@ -1,4 +1,4 @@
-//! Counts what comes out of a share and writes the list.
+//! Counts the results of a share and writes the list.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::{
     stream::{digest::RowDigest, sink::Sink},
 };
 
-/// What was counted.
+/// The counts.
 pub(super) struct Tally {
     pub(super) detail: Detail,
     pub(super) content: RowDigest,
@@ -21,7 +21,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Takes in what became of a file or directory.
+    /// Adds the result for a file or directory.
     pub(super) fn add(&mut self, sink: &dyn Sink, lines: &mut inventory::Writer, done: Done) -> Result<()> {
         let Done { job: Job { name, entry, path, finished }, md5, properties, unread, reason } = done;
         finished.iter().try_for_each(|folder| sink.finish_folder(Path::new(folder)))?;
@@ -54,12 +54,12 @@ impl Tally {
         lines.line(&Line { name, kind: kind.to_owned(), path, reason, bytes, etag, md5, smb, properties })
     }
 
-    /// How many files cannot be read, and why the first.
+    /// The number of unreadable files, and the reason for the first.
     pub(super) fn unreadable(&self) -> Option<(u64, &str)> {
         self.omissions.named().next().map(|first| (self.detail.omitted, first.reason.as_str()))
     }
 
-    /// What was listed must have been stored or be accounted for.
+    /// Every listed entry must have been stored or be accounted for.
     pub(super) fn check(&self, seen: &Seen) -> Result<()> {
         let Detail { listed, stored, omitted, .. } = &self.detail;
         if *listed == seen.files && stored + omitted == seen.files {
@@ -68,7 +68,7 @@ impl Tally {
         Err(Error::failed(format!("files listed: {}, but accounted for: {}", seen.files, stored + omitted)))
     }
 
-    /// Takes in what became known while directories were listed.
+    /// Adds the findings of the listing.
     pub(super) fn listed(&mut self, seen: Seen, excludes: &Excludes) {
         let rules = excludes.patterns().zip(seen.excluded);
         self.detail.excluded =

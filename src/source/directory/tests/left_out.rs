@@ -15,7 +15,7 @@ fn repository(path: &Path, config: &str, key: &str) {
     fs::write(path.join("data/00/pack"), "pack").unwrap();
 }
 
-/// A source of one folder with a repository and a state directory.
+/// A source of one directory with a repository and a state directory.
 fn protecting(path: &Path, repository: &Path, state_dir: &Path) -> Directory {
     configured(DirectoryConfig {
         repository: Some(RepositoryLocation::Given(repository.display().to_string())),
@@ -84,7 +84,7 @@ fn a_folder_that_is_the_repository_or_lies_in_it_is_a_failed_item() {
         let source = protecting(&dir.path().join(name), &repo, &state);
         let found = source.discover(&Cancel::new()).unwrap();
         let problem = found.items[0].problem.clone().unwrap().to_string();
-        assert!(problem.contains(said) && problem.contains("take it out of `paths`"), "{name}: {problem}");
+        assert!(problem.contains(said) && problem.contains("remove it from `paths`"), "{name}: {problem}");
         let error = source.dump(&found.items[0], &Memory::default(), &Cancel::new()).unwrap_err();
         assert_eq!(error.to_string(), problem);
     }
@@ -119,7 +119,7 @@ fn of_a_folder_with_a_valid_tag_only_the_tag_is_stored() {
     fs::write(dir.path().join("cache/CACHEDIR.TAG"), format!("{signature}\n# made by a test\n")).unwrap();
     fs::write(dir.path().join("short/CACHEDIR.TAG"), &signature[..42]).unwrap();
     symlink("../cache/CACHEDIR.TAG", dir.path().join("linked/CACHEDIR.TAG")).unwrap();
-    // Of the folder that the operator names, everything is wanted.
+    // Of the directory that the operator names, everything is wanted.
     fs::write(dir.path().join("CACHEDIR.TAG"), signature).unwrap();
     fs::write(dir.path().join("cache/other"), "x").unwrap();
 

@@ -76,8 +76,8 @@ fn a_file_of_more_than_8_tib_or_with_more_holes_than_4_is_left_out_and_named() {
     assert_eq!(
         named,
         [
-            ("hollow", "its holes and those of the files read before it are longer than 4 TiB together"),
-            ("too long", "it is 8.0 TiB long, more than the 8 TiB that a file may have"),
+            ("hollow", "its holes and those of the files read before it exceed 4 TiB in total"),
+            ("too long", "it is 8.0 TiB long, more than the maximum of 8 TiB"),
         ]
     );
 }
@@ -91,5 +91,5 @@ fn the_holes_of_many_files_are_no_longer_together_than_those_of_one_may_be() {
     let sink = Skipping::default();
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!((sink.lengths.into_inner().len(), manifest.omitted.len()), (2, 6));
-    assert!(manifest.omitted.iter().all(|omitted| omitted.reason.contains("4 TiB together")));
+    assert!(manifest.omitted.iter().all(|omitted| omitted.reason.contains("4 TiB in total")));
 }

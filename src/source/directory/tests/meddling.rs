@@ -26,7 +26,7 @@ use crate::{
 
 type Hook<'a> = Box<dyn FnMut(&Path) -> Result<()> + Send + 'a>;
 
-/// Calls a hook when a folder has been listed and when the first bytes of a file have been read.
+/// Calls a hook when a directory has been listed and when the first bytes of a file have been read.
 struct Meddler<'a> {
     memory: Memory,
     listed: Mutex<Hook<'a>>,
@@ -154,7 +154,7 @@ fn what_vanishes_is_counted_and_no_failure() {
     let manifest = dump(&source(dir.path(), &[]), &sink).unwrap();
     assert_eq!(sink.memory.paths(), ["b", "folder b"]);
     assert_eq!(manifest.detail::<Detail>().unwrap().vanished, 2);
-    assert!(manifest.notes[0].starts_with("gone between"), "{:?}", manifest.notes);
+    assert!(manifest.notes[0].starts_with("removed after they were listed"), "{:?}", manifest.notes);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_file_that_became_a_link_is_stored_as_a_link() {
     assert_eq!(kept.kind, NodeKind::Special(Special::Symlink("/etc/passwd".into())));
 }
 
-/// A tree of 40 folders `d`, one in the other, each with a link `z` that comes after it, and its deepest path.
+/// A tree of 40 directories `d`, one in the other, each with a link `z` that comes after it, and its deepest path.
 fn deep(top: &Path) -> PathBuf {
     let mut path = top.to_owned();
     for _ in 0..40 {
@@ -185,7 +185,7 @@ fn deep(top: &Path) -> PathBuf {
     path.strip_prefix(top).unwrap().to_owned()
 }
 
-/// Walks through a deep tree and has this done when the deepest folder is listed.
+/// Walks through a deep tree and has this done when the deepest directory is listed.
 fn walk_deep(meddle: impl Fn(&Path) + Send + Sync) -> Manifest {
     let dir = tempfile::tempdir().unwrap();
     let (top, aside) = (dir.path().join("top"), dir.path().join("aside"));
@@ -224,7 +224,7 @@ fn folders_that_are_moved_far_above_the_one_at_hand_cost_only_themselves() {
         fs::rename(dir.join("top/d/d"), dir.join("aside/e")).unwrap();
     });
     assert_eq!(counts(&both), (40, 39, 1, 0));
-    // Another folder has its name.
+    // Another directory has its name.
     let replaced = walk_deep(|dir| {
         fs::rename(dir.join("top/d/d/d"), dir.join("aside/d")).unwrap();
         fs::rename(dir.join("top/d/d"), dir.join("aside/e")).unwrap();
@@ -233,7 +233,7 @@ fn folders_that_are_moved_far_above_the_one_at_hand_cost_only_themselves() {
     assert_eq!(counts(&replaced), (40, 39, 0, 1));
     let omitted = &replaced.omitted[0];
     assert_eq!((omitted.kind.as_str(), omitted.name.as_str()), ("folder", "d/d"));
-    assert!(omitted.reason.contains("another folder has its name now"), "{}", omitted.reason);
+    assert!(omitted.reason.contains("another directory has this name now"), "{}", omitted.reason);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_tree_that_is_replaced_and_removed_while_it_is_read_is_no_backup() {
     let sink = Meddler::new(listed(true), |_| Ok(()));
     let error = dump(&source(&top, &[]), &sink).unwrap_err().to_string();
     assert!(
-        error.contains("was replaced by another folder") && error.contains("run the backup again"),
+        error.contains("was replaced by another directory") && error.contains("run the backup again"),
         "{error}"
     );
 

@@ -112,7 +112,7 @@ fn a_previous_snapshot_whose_manifest_is_damaged_is_not_relied_on() {
     let memory = Memory::after(previous);
     let manifest = dump(&source(dir.path(), &[]), &memory).unwrap();
     assert_eq!(manifest.detail::<Detail>().unwrap().taken_over, 0);
-    assert!(manifest.notes[0].contains("read anew"), "{:?}", manifest.notes);
+    assert!(manifest.notes[0].contains("read again"), "{:?}", manifest.notes);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn an_empty_folder_is_fine_unless_it_was_not_empty_before() {
     fs::remove_file(dir.path().join("a")).unwrap();
     fs::remove_dir(dir.path().join("b")).unwrap();
     let text = dump(&source(dir.path(), &[]), &Memory::after(full)).unwrap_err().to_string();
-    assert!(text.contains("is empty now; it had 2 files and folders"), "{text}");
+    assert!(text.contains("is empty now; it had 2 files and directories"), "{text}");
     assert!(text.contains("mount its filesystem"), "{text}");
 }
 
@@ -189,7 +189,7 @@ fn a_folder_of_which_nothing_is_left_by_exclude_is_not_said_to_be_empty() {
 fn a_root_that_is_not_there_or_no_folder_is_a_problem_of_its_item() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();
-    for (name, hint) in [("none", "mount or create it"), ("file", "names folders")] {
+    for (name, hint) in [("none", "mount or create it"), ("file", "takes directories")] {
         let source = source(&dir.path().join(name), &[]);
         let found = source.discover(&Cancel::new()).unwrap();
         assert_eq!(found.items[0].name, name);

@@ -13,7 +13,7 @@ use super::{
     *,
 };
 
-/// A source of these paths below a folder.
+/// A source of these paths below a directory.
 fn source_of(top: &Path, paths: &[&str]) -> Directory {
     configured(DirectoryConfig::new(paths.iter().map(|path| top.join(path)).collect()))
 }
@@ -22,7 +22,7 @@ fn found(source: &Directory) -> Discovery {
     source.discover(&Cancel::new()).unwrap()
 }
 
-/// Names below the folder of the items without a problem.
+/// Names below the directory of the items without a problem.
 fn healthy(top: &Path, found: &Discovery) -> Vec<String> {
     let items = found.items.iter().filter(|item| item.problem.is_none());
     items.map(|item| below(top, &item.name)).collect()
@@ -81,7 +81,7 @@ fn of_a_filesystem_that_is_not_mounted_nothing_is_known() {
     let name = &before.items[0].name;
     assert!(!before.is_unknown(name) && !before.is_unknown(&format!("{}/data/else", top.display())));
 
-    // The folder on which it is mounted is empty, or was made by mounting it and is not there at all.
+    // The directory on which it is mounted is empty, or was made by mounting it and is not there at all.
     fs::rename(top.join("data"), top.join("aside")).unwrap();
     for mount_point in [true, false] {
         if mount_point {
@@ -155,13 +155,15 @@ fn a_folder_that_is_reached_twice_is_backed_up_once() {
     fs::write(top.join("srv/file"), "x").unwrap();
     let now = found(&source_of(&top, &["srv/*", "srv/s*"]));
     assert_eq!(healthy(&top, &now), ["srv/second", "srv/linked"], "without links first");
-    let expected = [("srv/file", "is not a folder"), ("srv/first", "is the same folder as srv/second")];
+    let expected = [("srv/file", "is not a directory"), ("srv/first", "is the same directory as srv/second")];
     assert_eq!(excluded(&top, &now), expected.map(|(name, rule)| (name.to_owned(), rule.to_owned())));
 
     // One that is named is named as ever.
     let now = found(&source_of(&top, &["srv/second", "srv/*"]));
     assert_eq!(healthy(&top, &now), ["second", "srv/linked"]);
-    assert!(excluded(&top, &now).contains(&("srv/first".into(), "is the same folder as srv/second".into())));
+    assert!(
+        excluded(&top, &now).contains(&("srv/first".into(), "is the same directory as srv/second".into()))
+    );
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn a_link_that_leads_nowhere_is_a_problem_of_what_may_lie_behind_it() {
     symlink("file", top.join("srv/to-file")).unwrap();
     let source = source_of(&top, &["srv/*/u"]);
     let before = found(&source);
-    // Two links lead to one folder.
+    // Two links lead to one directory.
     assert_eq!(healthy(&top, &before), ["srv/app1/u", "srv/app2/u"]);
 
     fs::rename(top.join("nas"), top.join("aside")).unwrap();
@@ -225,7 +227,10 @@ fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
         assert_eq!(now.items.len(), 1, "{pattern}");
         assert_eq!(below(&top, &now.items[0].name), pattern);
         let problem = now.items[0].problem.clone().unwrap().to_string();
-        assert!(problem.starts_with("no folder matches /") && problem.contains("\n  → correct"), "{problem}");
+        assert!(
+            problem.starts_with("no directory matches /") && problem.contains("\n  → correct"),
+            "{problem}"
+        );
     }
 
     chmod(&top.join("locked"), 0);
@@ -234,7 +239,7 @@ fn a_pattern_that_finds_nothing_or_cannot_look_is_a_problem() {
     let problem = now.items.iter().find(|item| item.problem.is_some()).unwrap();
     assert_eq!(below(&top, &problem.name), "locked", "what lies in it is unknown, not gone");
     let text = problem.problem.clone().unwrap().to_string();
-    assert!(text.contains("cannot look into") && text.contains("Permission denied"), "{text}");
+    assert!(text.contains("cannot list") && text.contains("Permission denied"), "{text}");
     let now = without_privileges(|| found(&source_of(&top, &["*/x"])));
     let names: Vec<_> =
         now.items.iter().map(|item| (below(&top, &item.name), item.problem.is_some())).collect();

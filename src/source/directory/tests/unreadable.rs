@@ -1,4 +1,4 @@
-//! What cannot be read is left out and named; where nothing can be read the item fails.
+//! Unreadable files are left out and named; if nothing can be read, the item fails.
 
 use std::{
     fs,
@@ -78,7 +78,7 @@ fn an_item_of_which_not_one_file_can_be_read_fails() {
     }
     let text =
         without_privileges(|| dump(&source(dir.path(), &[]), &Memory::default())).unwrap_err().to_string();
-    assert!(text.contains("not one file") && text.contains("2 files or folders cannot be read"), "{text}");
+    assert!(text.contains("no file in") && text.contains("2 files or directories cannot be read"), "{text}");
     assert!(text.contains("secret (Permission denied") && text.contains("CAP_DAC_READ_SEARCH"), "{text}");
     fs::write(dir.path().join("readable"), "x").unwrap();
     let manifest = without_privileges(|| dump(&source(dir.path(), &[]), &Memory::default())).unwrap();

@@ -5,12 +5,12 @@ use mongodb::bson::{RawDocument, RawDocumentBuf, Uuid};
 use super::extjson::{Node, document_of, parse_document, write_document, write_text};
 use crate::error::{Error, Result};
 
-/// What is known of a collection or view besides its documents.
+/// Options and indexes of a collection or view.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// Its options as listCollections tells them; for a view `viewOn` and `pipeline`.
+    /// Its options from listCollections; for a view `viewOn` and `pipeline`.
     pub options: RawDocumentBuf,
-    /// Its indexes as listIndexes tells them.
+    /// Its indexes from listIndexes.
     pub indexes: Vec<RawDocumentBuf>,
     /// Its UUID on the server it comes from; views have none.
     pub uuid: Option<Uuid>,
@@ -21,7 +21,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// That of a collection without options, of whose indexes nothing is known.
+    /// The metadata of a collection without options and with unknown indexes.
     pub fn named(collection: String) -> Self {
         Self { options: RawDocumentBuf::new(), indexes: Vec::new(), uuid: None, collection, kind: None }
     }
@@ -66,7 +66,7 @@ impl Metadata {
     /// Reads it.
     ///
     /// # Errors
-    /// It is not what [`Metadata::to_json`] writes. Fields that it does not write are passed over.
+    /// It is not the format of [`Metadata::to_json`]. Unknown fields are ignored.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let node = serde_json::from_slice(json)
             .map_err(|error| Error::failed("the metadata is not valid JSON").because(&error))?;
@@ -130,7 +130,7 @@ pub fn documents_to_json<D: AsRef<RawDocument>>(documents: &[D]) -> Result<Vec<u
 /// Reads what [`documents_to_json`] writes.
 ///
 /// # Errors
-/// It is something else.
+/// It has another format.
 pub fn documents_from_json(json: &[u8]) -> Result<Vec<RawDocumentBuf>> {
     match serde_json::from_slice(json) {
         Ok(Node::Array(documents)) => documents_of(&documents),

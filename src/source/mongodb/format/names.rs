@@ -4,17 +4,17 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use sha1::{Digest, Sha1};
 
-/// What stays as it is besides letters and digits; a space becomes `+`.
+/// The characters besides letters and digits that are not escaped; a space becomes `+`.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
 /// Longer escaped names are shortened, so that with `.metadata.json.gz` they fit into the 255 bytes of a file's name.
 const LONGEST: usize = 238;
-/// What stays of a shortened one.
+/// The kept length of a shortened name.
 const KEPT: usize = 208;
 /// Between that and the hash: an escaped `$`, which no collection's name contains.
 const HASH_FOLLOWS: &str = "%24";
 
 /// The name of a collection's files without `.bson` or `.metadata.json`: escaped as in the query of a URL; over 238
-/// bytes its first 208 and a hash, from which the collection's name cannot be told.
+/// bytes its first 208 and a hash, from which the collection's name cannot be recovered.
 pub fn file_stem(collection: &str) -> String {
     let mut stem = utf8_percent_encode(collection, ESCAPED).to_string().replace(' ', "+");
     if stem.len() > LONGEST {

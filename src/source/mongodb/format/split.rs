@@ -4,13 +4,13 @@ use crate::error::{Error, Result};
 
 /// Length of the smallest document: its own length and the end mark.
 const SHORTEST: usize = 5;
-/// Length of the largest: 16 MiB for users, and what the server keeps for itself.
+/// Length of the largest: 16 MiB for users, plus the server's own overhead.
 pub const LONGEST: usize = 16 * 1024 * 1024 + 16 * 1024;
 
-/// Takes a file in pieces of any size and gives its documents. Holds at most one of them.
+/// Splits a file, given in pieces of any size, into its documents. Holds at most one of them.
 pub struct Splitter {
     file: String,
-    /// The beginning of a document whose rest is not there yet.
+    /// The beginning of an incomplete document.
     pending: Vec<u8>,
     /// Where in the file the next document begins.
     offset: u64,
@@ -25,7 +25,7 @@ impl Splitter {
     /// Takes the next piece and calls `each` with every document that is complete.
     ///
     /// # Errors
-    /// A length that no document has, a missing end mark, and whatever `each` says.
+    /// An invalid length, a missing end mark, and errors of `each`.
     pub fn push(&mut self, mut data: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         while !self.pending.is_empty() && !data.is_empty() {
             let wanted = if self.pending.len() < 4 { 4 } else { self.length(&self.pending)? };

@@ -1,4 +1,4 @@
-//! Indexes: created as they were, or as a newer server accepts them, and afterwards compared.
+//! Creation of indexes: unchanged, or converted for a newer server, with a comparison afterwards.
 
 use std::slice;
 
@@ -16,13 +16,13 @@ use crate::{
     source::restore::Missing,
 };
 
-/// Codes of refusals that say nothing about the definition of an index: not authorized, the provider refuses, a key
-/// occurs twice, the collection is gone.
+/// Error codes that do not concern the definition of an index: not authorized, refused by the provider, a duplicate
+/// key, a missing collection.
 const NOT_ABOUT_DEFINITIONS: [i32; 4] = [13, 8000, 11000, 26];
 /// Another index has the same keys.
 const OPTIONS_CONFLICT: i32 = 85;
 
-/// Indexes of a collection that are not what they were.
+/// Changed indexes of a collection.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     /// Names of those that were converted or left out.
@@ -53,7 +53,7 @@ impl Changed {
     }
 }
 
-/// Creates the indexes of a collection and looks for them afterwards. Gives those that are not what they were.
+/// Creates the indexes of a collection and verifies them. Returns the changed ones.
 pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
     let mut changed = Changed::default();
     let mut wanted = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
     }
     let created = match create(server, entry, &wanted) {
         Ok(()) => wanted,
-        // All or none are created: then each alone, and those that are refused in another form.
+        // The server creates all or none: on failure each is created individually, and refused ones are converted.
         Err(refusal) if is_about_definition(&refusal) && wanted.iter().any(|spec| is_legacy(spec)) => {
             create_each(server, entry, wanted, &mut changed)?
         }
@@ -76,7 +76,7 @@ pub(super) fn restore(server: &Server<'_>, entry: &Entry) -> Result<Changed> {
     Ok(changed)
 }
 
-/// Creates indexes one by one, those of old servers in a form that this one accepts; gives what was created.
+/// Creates indexes one by one, those of old servers in a form that this one accepts; returns what was created.
 fn create_each(
     server: &Server<'_>,
     entry: &Entry,
@@ -131,7 +131,7 @@ fn without_indexes(refusal: Refusal) -> Error {
     Error::from(refusal).context("its documents are restored, but its indexes are not")
 }
 
-/// Creates search indexes; gives a note if the server does not do that.
+/// Creates search indexes; returns a note if the server does not do that.
 pub(super) fn restore_search(server: &Server<'_>, entry: &Entry) -> Result<Option<String>> {
     if entry.search_indexes.is_empty() {
         return Ok(None);
@@ -169,7 +169,7 @@ fn is_id_index(spec: &RawDocument) -> bool {
     let Ok(key) = spec.get_document("key") else { return false };
     let mut fields = key.iter_elements().map_while(Result::ok);
     let (Some(field), None) = (fields.next(), fields.next()) else { return false };
-    // Old servers kept whatever stood in the definition, such as {_id: ObjectId(…)}.
+    // Old servers stored any value in the definition, such as {_id: ObjectId(…)}.
     let is_named = spec.get_str("name").is_ok_and(|name| name == "_id_");
     field.key().as_str() == "_id"
         && field
@@ -181,7 +181,7 @@ fn is_number(value: RawBsonRef<'_>) -> bool {
     matches!(value, RawBsonRef::Int32(_) | RawBsonRef::Int64(_) | RawBsonRef::Double(_))
 }
 
-/// The specification as servers of today take it; everything they may know stays.
+/// The specification in the form of current servers; all options that they may support are kept.
 fn adapt(spec: &RawDocument, entry: &Entry) -> Result<RawDocumentBuf> {
     let version = version(spec);
     let mut adapted = RawDocumentBuf::new();
@@ -196,7 +196,7 @@ fn adapt(spec: &RawDocument, entry: &Entry) -> Result<RawDocumentBuf> {
             "v" if version < 1.0 => continue,
             "collation" => {
                 has_collation = true;
-                // Servers from 9.0 on tell it of old indexes too, which may have none.
+                // Servers from 9.0 on report it for old indexes too, which may not have one.
                 if version < 2.0 && is_simple(&field) {
                     continue;
                 }
@@ -209,7 +209,7 @@ fn adapt(spec: &RawDocument, entry: &Entry) -> Result<RawDocumentBuf> {
         adapted.append(CString::from(field.key()), value);
     }
     if !has_collation && has_own_collation(entry) {
-        // An index without one compares bytes, but created so it would get the collection's.
+        // An index without one compares bytes, but if it is created without one, it gets the collection's.
         adapted.append(cstr!("collation"), rawdoc! { "locale": "simple" });
     }
     Ok(adapted)
@@ -238,7 +238,7 @@ fn has_own_collation(entry: &Entry) -> bool {
     collation.is_some_and(|collation| !locale_is_simple(collation))
 }
 
-/// The names and keys must be those of before. Servers give a time series indexes of their own.
+/// Names and keys must be unchanged. Servers create indexes of their own for a time series.
 fn compare(wanted: &[RawDocumentBuf], found: &[RawDocumentBuf], may_have_more: bool) -> Result<()> {
     let key = |spec: &RawDocument| spec.get_document("key").map(|key| key.to_owned()).unwrap_or_default();
     let others = |specs: &[RawDocumentBuf]| -> Vec<(String, RawDocumentBuf)> {
@@ -252,7 +252,7 @@ fn compare(wanted: &[RawDocumentBuf], found: &[RawDocumentBuf], may_have_more: b
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(Error::failed(format!("its indexes are not those that were backed up: it {}", wrong.join(", it ")))
+    Err(Error::failed(format!("its indexes differ from those in the backup: it {}", wrong.join(", it ")))
         .hint("look at the server's log; do not use the database"))
 }
 

@@ -1,4 +1,4 @@
-//! Inserting the documents of one collection, batch by batch; every one of them must arrive.
+//! Inserting the documents of one collection in batches; every document must be inserted.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ use crate::{
 
 /// Bytes of a batch, unless a single document is larger. Two batches per collection are held at a time.
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
-/// Documents of a batch; servers take no more.
+/// The maximum number of documents in a batch, as limited by servers.
 const BATCH_DOCUMENTS: u32 = 100_000;
 /// How often a batch is sent.
 const ATTEMPTS: u32 = 6;
-/// How long the server may take for one.
+/// The timeout for one batch.
 const BATCH_TIME: Duration = Duration::from_secs(15 * 60);
 /// A key occurs twice.
 const DUPLICATE_KEY: i32 = 11000;
 /// A time series of an older server holds values of several types in one bucket, which must be allowed first.
 const MIXED_SCHEMA: i32 = 408;
 
-/// Where documents go.
+/// The target of documents.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) database: String,
-    /// The collection itself; for a time series where the server keeps its buckets.
+    /// The collection itself; for a time series the collection with its buckets.
     pub(super) collection: String,
     /// The name of the time series, if it is one.
     pub(super) series: Option<String>,
@@ -47,7 +47,7 @@ pub(super) struct Place {
 pub(super) struct Batch {
     /// The command up to the documents, without its end.
     command: Vec<u8>,
-    /// Where in it the array of the documents begins.
+    /// The position of the array of documents.
     array: usize,
     documents: u32,
     empty_stamps: bool,
@@ -99,7 +99,7 @@ impl Batch {
         self.command.push(0);
         self.set_length(self.array)?;
         if self.empty_stamps {
-            // Servers put the time in place of a Timestamp(0, 0) unless they are told not to.
+            // Servers replace a Timestamp(0, 0) with the current time unless this is disabled.
             self.command.extend(b"\x08bypassEmptyTsReplacement\0\x01");
         }
         self.command.push(0);
@@ -120,9 +120,9 @@ impl Batch {
 /// Why a batch was not inserted.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// The driver or the server says so.
+    /// An error of the driver or the server.
     Driver(DriverError),
-    /// We say so.
+    /// An error of this program.
     Ours(Error),
 }
 
@@ -132,22 +132,22 @@ impl From<Error> for Fault {
     }
 }
 
-/// What a server answered.
+/// The result of a batch.
 enum Verdict {
-    /// Every document is there.
+    /// Every document is inserted.
     Complete,
-    /// It may go better next time.
+    /// It may be retried.
     Again(String),
-    /// Mixed types must be allowed first.
+    /// Mixed types must be enabled first.
     MixedSchema,
     /// Never.
     Refused(String),
 }
 
-/// Sends a batch until all of it is there or one of `stops` is set, and gives the number of its documents.
+/// Sends a batch until it is complete or one of `stops` is set, and returns the number of its documents.
 ///
-/// After a lost connection the batch is sent again: what had arrived is then refused because its `_id` is there, and
-/// that counts as arrived. The final count of the collection would show if that was wrong.
+/// After a lost connection the batch is sent again: documents that had arrived are refused because of their `_id`, and
+/// count as inserted. The final count of the collection would reveal an error.
 pub(super) async fn insert(
     client: Client,
     place: Place,
@@ -199,7 +199,7 @@ async fn allow_mixed_schema(client: &Client, place: &Place, stops: &[&Cancel]) -
     limited(stops, BATCH_TIME, call).await?.map(drop).map_err(Fault::Driver)
 }
 
-/// Were all documents inserted? `again` says that they may have been before.
+/// Whether all documents were inserted. `again`: they may have been inserted by an earlier attempt.
 fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
     let inserted = reply.get("n").and_then(count_of).unwrap_or(0);
     let empty = Vec::new();
@@ -238,7 +238,7 @@ fn judge(reply: &Document, documents: u64, again: bool) -> Verdict {
     }
 }
 
-/// Whether a document was refused because one with its `_id` is there.
+/// Whether a document was refused because its `_id` exists.
 fn is_there(error: &Document) -> bool {
     let by_pattern = error.get_document("keyPattern").map(|key| key.keys().eq(["_id"]));
     error.get_i32("code").is_ok_and(|code| code == DUPLICATE_KEY)
@@ -258,7 +258,7 @@ fn all_have_ids(command: &RawDocument) -> bool {
 
 /// Whether one of the document's own fields is a `Timestamp(0, 0)`.
 fn has_empty_stamp(document: &[u8]) -> bool {
-    // Nine zeros are rare enough that the fields of few documents are looked at.
+    // A search for nine zeros avoids parsing most documents.
     if memchr::memmem::find(document, &[0; 9]).is_none() {
         return false;
     }

@@ -1,4 +1,4 @@
-//! What a snapshot, or a folder that stock mongodump wrote, holds.
+//! The content of a snapshot, or of a directory written by stock mongodump.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,9 +16,9 @@ use crate::{
     stream::files::Files,
 };
 
-/// Begins the name of the collection in which a server before 8.3 keeps the data of a time series.
+/// The prefix of the collection with the data of a time series on servers before 8.3.
 pub(super) const BUCKETS: &str = "system.buckets.";
-/// Files of a dump that are no collection's.
+/// Files of a dump that do not belong to a collection.
 const PRELUDE: &str = "prelude.json";
 
 /// A collection, view or time series to restore.
@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub(super) metadata: Metadata,
     /// File with the documents and its length.
     pub(super) data: Option<(String, u64)>,
-    /// Documents that the file must have, if the manifest tells.
+    /// Documents that the file must have, if recorded in the manifest.
     pub(super) documents: Option<u64>,
     pub(super) search_indexes: Vec<RawDocumentBuf>,
 }
@@ -40,7 +40,7 @@ pub(super) struct Inventory {
     pub(super) collections: Vec<Entry>,
     /// Views, each after the one it reads.
     pub(super) views: Vec<Entry>,
-    /// What is in the files and is not restored.
+    /// Notes about content that is not restored.
     pub(super) notes: Vec<String>,
 }
 
@@ -53,10 +53,10 @@ struct Paths {
 }
 
 impl Inventory {
-    /// Reads what there is.
+    /// Reads the inventory.
     ///
     /// # Errors
-    /// There is no dump, or one that is not complete or not readable.
+    /// There is no dump, or it is incomplete or unreadable.
     pub(super) fn read(manifest: &Manifest, files: &dyn Files) -> Result<Self> {
         let list = files.list()?;
         let folder = folder(manifest, &list)?;
@@ -78,7 +78,7 @@ impl Inventory {
                 return Err(Error::failed(format!("{path} is compressed, which cannot be restored"))
                     .hint("decompress the files with gunzip first"));
             } else {
-                inventory.notes.push(format!("not restored, as it is no file of a dump: {path}"));
+                inventory.notes.push(format!("not restored, because it is not part of a dump: {path}"));
             }
         }
         let mut entries = Vec::new();
@@ -100,7 +100,7 @@ impl Inventory {
     /// Leaves only one collection or view.
     ///
     /// # Errors
-    /// Exit code 2: there is none of this name.
+    /// Exit code 2: the name does not exist.
     pub(super) fn only(mut self, name: &str) -> Result<Self> {
         let names: BTreeSet<String> =
             self.collections.iter().chain(&self.views).map(|entry| entry.name.clone()).collect();
@@ -130,8 +130,8 @@ impl Entry {
         };
         let known = Some(metadata.collection.clone()).filter(|name| !name.is_empty());
         let name = collection_name(stem).or(known).ok_or_else(|| {
-            Error::failed(format!("the name of the collection whose files are called {stem} is not known"))
-                .hint("its metadata.json is missing, or does not tell it; restore the file by hand with --to DIR")
+            Error::failed(format!("the collection of the files {stem} is unknown"))
+                .hint("its metadata.json is missing or does not name the collection; restore the file with --to DIR")
         })?;
         let search_indexes = match &paths.search {
             Some(path) => {
@@ -143,7 +143,7 @@ impl Entry {
         Ok(Self { name, metadata, data: paths.data, documents: None, search_indexes })
     }
 
-    /// What a view reads.
+    /// The collection or view that a view reads.
     pub(super) fn view_on(&self) -> Option<&str> {
         match self.metadata.option("viewOn") {
             Some(RawBsonRef::String(name)) => Some(name),
@@ -152,7 +152,7 @@ impl Entry {
     }
 }
 
-/// The folder of the database.
+/// The directory of the database.
 fn folder(manifest: &Manifest, list: &[(String, u64)]) -> Result<String> {
     let folders: BTreeSet<&str> = list
         .iter()
@@ -172,7 +172,7 @@ fn folder(manifest: &Manifest, list: &[(String, u64)]) -> Result<String> {
     }
 }
 
-/// Gives each time series its data, which older servers keep in a collection of its own.
+/// Assigns each time series its data, which older servers keep in a separate collection.
 fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
     let (buckets, mut rest): (Vec<Entry>, Vec<Entry>) =
         entries.drain(..).partition(|entry| entry.name.starts_with(BUCKETS));
@@ -180,8 +180,10 @@ fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
         let name = bucket.name.strip_prefix(BUCKETS).unwrap_or_default();
         let series = rest.iter_mut().find(|entry| entry.name == name && entry.metadata.is_time_series());
         let series = series.ok_or_else(|| {
-            Error::failed(format!("the data of the time series {name} is there, but not its metadata"))
-                .hint("try an older snapshot with --at")
+            Error::failed(format!(
+                "the snapshot has the data of the time series {name}, but not its metadata"
+            ))
+            .hint("try an older snapshot with --at")
         })?;
         series.data = bucket.data;
     }
@@ -189,7 +191,7 @@ fn join_buckets(entries: &mut Vec<Entry>) -> Result<()> {
     Ok(())
 }
 
-/// Notes how many documents the manifest promises.
+/// Sets the numbers of documents from the manifest.
 fn expect(entries: &mut [Entry], manifest: &Manifest) -> Result<()> {
     if manifest.digested != Digested::Yes {
         return Ok(());
@@ -209,11 +211,11 @@ fn expect(entries: &mut [Entry], manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-/// Leaves out what servers keep for themselves: users and roles cannot be inserted.
+/// Leaves out the server's own collections: users and roles cannot be inserted.
 fn remove_of_server(entries: &mut Vec<Entry>) -> Vec<String> {
     let of_server = |entry: &Entry| entry.name.starts_with("system.") && entry.name != "system.js";
     let notes = entries.iter().filter(|entry| of_server(entry)).map(|entry| {
-        format!("not restored: {}, which belongs to the server; its file is there with --to DIR", entry.name)
+        format!("not restored: {}, which belongs to the server; --to DIR restores its file", entry.name)
     });
     let notes = notes.collect();
     entries.retain(|entry| !of_server(entry));
@@ -227,7 +229,7 @@ fn in_order(mut views: Vec<Entry>) -> Vec<Entry> {
         let waiting: BTreeSet<String> = views.iter().map(|view| view.name.clone()).collect();
         let is_ready = |view: &Entry| view.view_on().is_none_or(|base| !waiting.contains(base));
         let (ready, later): (Vec<_>, Vec<_>) = views.into_iter().partition(is_ready);
-        // Views that read each other do not exist; the server would say so.
+        // Views cannot read each other in a cycle; the server would report it.
         let stuck = ready.is_empty();
         ordered.extend(ready);
         views = later;
@@ -313,10 +315,10 @@ mod tests {
         for (files, said) in [
             (vec![("manifest.json", "{}")], "no collections"),
             (vec![("a/x.bson", ""), ("b/x.bson", "")], "more than one database: a, b"),
-            (vec![("shop/system.buckets.w.bson", "")], "time series w is there, but not its metadata"),
+            (vec![("shop/system.buckets.w.bson", "")], "time series w, but not its metadata"),
             (vec![("shop/x.bson.gz", ""), ("shop/y.bson", "")], "compressed"),
             (vec![("shop/x.metadata.json", "{")], "cannot read shop/x.metadata.json"),
-            (vec![("shop/%FF.bson", "")], "whose files are called %FF"),
+            (vec![("shop/%FF.bson", "")], "the collection of the files %FF"),
         ] {
             let error = read(files).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");

@@ -34,14 +34,14 @@ const FLAGS: [&str; 5] = ["background", "hidden", "prepareUnique", "sparse", "un
 const HAYSTACK: &str =
     "servers have no geoHaystack indexes since MongoDB 5.0: create a 2d or 2dsphere index for these queries";
 
-/// What became of an index.
+/// The result for an index.
 #[derive(Debug, PartialEq)]
 pub(super) enum Converted {
     /// There is nothing to convert.
     Nothing,
     /// This definition, and how it differs.
     To(RawDocumentBuf, String),
-    /// Newer servers have no such index, and why.
+    /// Newer servers do not support this index, with the reason.
     Gone(&'static str),
 }
 

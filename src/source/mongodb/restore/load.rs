@@ -1,4 +1,4 @@
-//! Loading the data of one collection straight from the repository: while one batch is filled, another is on its way.
+//! Loading the data of one collection from the repository: while one batch is filled, another is being sent.
 
 use std::io::{self, Write};
 
@@ -101,7 +101,7 @@ impl Sender<'_> {
             }
             Ok(Err(Fault::Driver(error))) => Err(self.server.explain(&error)),
             Ok(Err(Fault::Ours(error))) => Err(error),
-            Err(error) => Err(Error::failed("inserting documents broke off").because(&error)),
+            Err(error) => Err(Error::failed("inserting documents was interrupted").because(&error)),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Putting a database back: a new or empty one, the collections with their options, their documents in parallel
-//! straight from the repository, indexes and views; everything is counted.
+//! Restoring a database: a new or empty one, the collections with their options, their documents in parallel
+//! from the repository, indexes and views; everything is counted.
 
 mod indexes;
 mod insert;
@@ -43,11 +43,11 @@ const RAW_DATA: (u32, u32) = (8, 3);
 /// The collection is there already.
 const NAMESPACE_EXISTS: i32 = 48;
 
-/// Restores a database from `files` into `target`. `files` may also be a folder that stock mongodump wrote.
+/// Restores a database from `files` into `target`. `files` may also be a directory that stock mongodump wrote.
 ///
 /// # Errors
-/// Exit code 2: an option that means nothing here, or a collection that the snapshot does not have. Otherwise whatever
-/// keeps a single document or index from being restored; the database is then incomplete and the error says so.
+/// Exit code 2: an option that does not apply here, or a collection that the snapshot does not have. Otherwise any error that
+/// prevents a single document or index from being restored; the database is then incomplete and the error says so.
 pub fn restore(
     manifest: &Manifest,
     files: &dyn Files,
@@ -109,7 +109,7 @@ impl Restore<'_> {
         let mut command = rawdoc! { "create": entry.name.as_str() };
         for option in entry.metadata.options.iter_elements() {
             let option = option.map_err(invalid)?;
-            // What servers tell, but no longer or never take.
+            // Options that servers report, but no longer or never accept.
             if !matches!(option.key().as_str(), "autoIndexId" | "recordIdsReplicated" | "create") {
                 command.append(CString::from(option.key()), option.value().map_err(invalid)?);
             }
@@ -182,7 +182,7 @@ impl Restore<'_> {
         Err(Options::wrong(&what))
     }
 
-    /// Where the documents of a collection go.
+    /// The target of the documents of a collection.
     fn place(&self, entry: &Entry) -> Place {
         let is_series = entry.metadata.is_time_series();
         let raw = is_series && self.server.deployment.version_number() >= RAW_DATA;
@@ -239,7 +239,7 @@ fn require_known_options(options: &Options) -> Result<()> {
     )
 }
 
-/// Refuses a database that holds something.
+/// Refuses a database that is not empty.
 fn require_empty(server: &Server<'_>) -> Result<()> {
     let found = server.collections().map_err(|error| error.context("cannot look into the target"))?;
     if found.is_empty() {

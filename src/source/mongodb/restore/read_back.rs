@@ -1,4 +1,4 @@
-//! Reading a restored database back and comparing it with what was backed up.
+//! Reading a restored database back and comparing it with the backup.
 
 use super::Target;
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// In what a restored database differs from what was backed up.
+/// The differences between a restored database and its backup.
 ///
 /// # Errors
 /// It cannot be read.

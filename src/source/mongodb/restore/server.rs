@@ -14,9 +14,9 @@ use crate::{
     stream::cancel::Cancel,
 };
 
-/// Building the indexes of a large collection takes long, and so does counting it.
+/// The timeout for building the indexes of a large collection, or counting it.
 const WITHIN: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Codes of refusals, and what to do about them.
+/// Error codes with hints.
 const BY_CODE: [(i32, &str); 4] = [
     (
         13,
@@ -24,7 +24,7 @@ const BY_CODE: [(i32, &str); 4] = [
          and dbAdminAnyDatabase",
     ),
     (8000, "the provider refused it: check the role of the account and the limits of the cluster's tier"),
-    (26, "it was dropped while it was being restored: let nothing else work on the database"),
+    (26, "it was dropped while it was being restored: make sure that no other client changes the database"),
     (73, "choose a shorter name for the database, without any of / \\ . \" $ and spaces"),
 ];
 
@@ -42,7 +42,7 @@ impl Server<'_> {
         let database = self.deployment.client.database(self.database);
         let call = async { database.run_raw_command(command).await };
         let reply = self.deployment.run(self.cancel, WITHIN, call)?.map_err(|error| self.refusal(&error))?;
-        // A write that the majority does not have may be undone.
+        // A write that the majority has not confirmed may be rolled back.
         match reply.get_document("writeConcernError") {
             Ok(concern) => {
                 let message = concern.get_str("errmsg").unwrap_or("no reason given");
@@ -58,7 +58,7 @@ impl Server<'_> {
         }
     }
 
-    /// Runs a command that answers with documents.
+    /// Runs a command that returns documents.
     pub(super) fn documents(&self, command: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>, Refusal> {
         let database = self.deployment.client.database(self.database);
         let call = async {
@@ -69,7 +69,7 @@ impl Server<'_> {
         found.map_err(|error| self.refusal(&error))
     }
 
-    /// Names of the collections and views that are there, but those that the server keeps for itself.
+    /// Names of the existing collections and views, except the server's own.
     pub(super) fn collections(&self) -> Result<Vec<String>> {
         let list = rawdoc! { "listCollections": 1, "nameOnly": true, "cursor": {} };
         let found = self.documents(list)?;
@@ -80,7 +80,7 @@ impl Server<'_> {
         Ok(names)
     }
 
-    /// Counts documents one by one: what the server remembers as their number may be wrong.
+    /// Counts documents individually: the stored count of the server may be wrong.
     pub(super) fn count(&self, collection: &str, raw: bool) -> Result<u64> {
         let count = rawdoc! { "$group": { "_id": null, "n": { "$sum": 1 } } };
         let mut command = rawdoc! { "aggregate": collection, "pipeline": [count], "cursor": {} };
@@ -154,7 +154,7 @@ pub(super) fn is_passing_code(code: i32) -> bool {
     PASSING.contains(&code)
 }
 
-/// A count, whichever type of number it has.
+/// A count of any numeric type.
 fn number(document: &RawDocument, key: &str) -> Option<u64> {
     let value = document.get(key).ok().flatten()?;
     count_of(&Bson::try_from(value).ok()?)

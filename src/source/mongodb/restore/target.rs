@@ -43,7 +43,7 @@ impl Target {
 /// # Errors
 /// Exit code 2: it holds a password or another secret, names no database, or as for [`Params::parse`].
 pub fn parse_url(url: &str) -> Result<Target> {
-    // Before anything else is said about it: what is wrong with a URL may be a character of the password.
+    // Checked before other errors: the invalid character of a URL may be part of the password.
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let user_info = rest.rsplit_once('@').map_or("", |(user_info, _)| user_info);
     let options = rest.split_once('?').map_or("", |(_, options)| options).to_ascii_lowercase();

@@ -112,11 +112,11 @@ fn a_standalone_server_is_dumped_without_a_snapshot_and_says_so() {
     let (manifest, memory) = run(&server.source(), "shop");
     let manifest = manifest.unwrap();
     assert_eq!(manifest.consistency, Consistency::None);
-    assert!(manifest.notes[0].contains("no member of a replica set"), "{:?}", manifest.notes);
+    assert!(manifest.notes[0].contains("not a member of a replica set"), "{:?}", manifest.notes);
     assert_eq!(memory.file("shop/orders.bson"), bytes_of(&numbered(0..10)));
     let source = server.source_with(&server.uri(), MongodbConsistency::Snapshot);
     let error = run(&source, "shop").0.unwrap_err();
-    assert!(error.to_string().contains("a snapshot was demanded"), "{error}");
+    assert!(error.to_string().contains("a snapshot is required"), "{error}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What breaks off, changes or is refused: nothing is left out without a word.
+//! What breaks off, changes or is refused: nothing is left out silently.
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn a_scan_that_breaks_off_is_continued_without_a_gap() {
         let manifest = manifest.unwrap_or_else(|error| panic!("{how}: {error}"));
         assert_eq!(memory.file("shop/orders.bson"), bytes_of(&many), "{how}");
         assert!(
-            manifest.notes.iter().any(|note| note.contains("reading orders broke off")),
+            manifest.notes.iter().any(|note| note.contains("reading orders was interrupted")),
             "{:?}",
             manifest.notes
         );

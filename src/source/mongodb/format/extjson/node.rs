@@ -1,4 +1,4 @@
-//! JSON as it stands there: with the order of its keys and with keys that occur twice, as BSON may have them.
+//! JSON that preserves the order of keys and repeated keys, which BSON allows.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        // JSON has one kind of number; what is too large for an integer is a double, as in the relaxed format.
+        // JSON has one type of number; values too large for an integer are doubles, as in the relaxed format.
         Ok(i64::try_from(value).map_or(Node::Double(value as f64), Node::Int))
     }
 

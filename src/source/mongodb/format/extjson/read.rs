@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 /// Reads a document: canonical Extended JSON, and the relaxed forms of numbers and dates.
 ///
 /// # Errors
-/// It is no JSON, no object, or says of a value what cannot be.
+/// It is not JSON, not an object, or has an invalid value.
 pub fn parse_document(json: &[u8]) -> Result<RawDocumentBuf> {
     let node =
         serde_json::from_slice(json).map_err(|error| Error::failed("not valid JSON").because(&error))?;
@@ -17,7 +17,7 @@ pub fn parse_document(json: &[u8]) -> Result<RawDocumentBuf> {
     document_of(&fields)
 }
 
-/// The document that a JSON object stands for, whatever its keys.
+/// The document of a JSON object with any keys.
 pub fn document_of(fields: &[(String, Node)]) -> Result<RawDocumentBuf> {
     let mut bytes = Vec::new();
     put_document(fields.iter().map(|(key, value)| (key.as_str(), value)), &mut bytes)?;
@@ -37,7 +37,7 @@ fn put_document<'a>(fields: impl Iterator<Item = (&'a str, &'a Node)>, out: &mut
     put_length(begin, out)
 }
 
-/// Sets the length of what begins there, which it includes.
+/// Writes the length of the element that begins there, including the length itself.
 fn put_length(begin: usize, out: &mut [u8]) -> Result<()> {
     let length =
         i32::try_from(out.len() - begin).map_err(|_| Error::failed("more than 2 GiB in one document"))?;
@@ -95,7 +95,7 @@ fn put(kind: ElementType, bytes: &[u8], out: &mut Vec<u8>) -> ElementType {
     kind
 }
 
-/// A value that stands in JSON as an object with keys of its type; nothing if this object is not one.
+/// A value that is written in JSON as an object with type keys; `None` if this object is not one.
 fn put_wrapped(fields: &[(String, Node)], out: &mut Vec<u8>) -> Result<Option<ElementType>> {
     let kind = match fields {
         [(key, Node::Text(text))] => return put_plain(key, text, out),
@@ -118,7 +118,7 @@ fn put_wrapped(fields: &[(String, Node)], out: &mut Vec<u8>) -> Result<Option<El
     Ok(Some(kind))
 }
 
-/// What stands in a text.
+/// A value from a string.
 fn put_plain(key: &str, text: &str, out: &mut Vec<u8>) -> Result<Option<ElementType>> {
     let wrong = || Error::failed(format!("{text:?} cannot be a value of {key}"));
     let kind = match key {
@@ -147,7 +147,7 @@ fn put_plain(key: &str, text: &str, out: &mut Vec<u8>) -> Result<Option<ElementT
     Ok(Some(kind))
 }
 
-/// What stands in an object.
+/// A value from an object.
 fn put_nested(key: &str, inner: &[(String, Node)], out: &mut Vec<u8>) -> Result<Option<ElementType>> {
     let named = |name: &str| inner.iter().find(|(key, _)| key == name).map(|(_, value)| value);
     let wrong = || Error::failed(format!("what stands in {key} cannot be its value"));
@@ -206,7 +206,7 @@ fn put_binary(content: &[u8], subtype: u8, out: &mut Vec<u8>) -> Result<()> {
         i32::try_from(content.len() + more).map_err(|_| Error::failed("binary data of more than 2 GiB"))
     };
     if subtype == u8::from(BinarySubtype::BinaryOld) {
-        // This one has its length a second time within.
+        // This subtype contains its length again.
         out.extend(length(4)?.to_le_bytes());
         out.push(subtype);
         out.extend(length(0)?.to_le_bytes());

@@ -25,7 +25,7 @@ pub fn write_document(document: &RawDocument, out: &mut Vec<u8>) -> Result<()> {
     Ok(())
 }
 
-/// Writes a string with what JSON and the Go driver escape: control characters, and the two line ends of Unicode.
+/// Writes a string with the escapes of JSON and the Go driver: control characters, and the two line ends of Unicode.
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     for character in text.chars() {
@@ -118,7 +118,7 @@ fn write_plain(key: &str, text: &str, out: &mut Vec<u8>) {
     wrap(key, out, |out| write_text(text, out));
 }
 
-/// The crate does not show what a database pointer consists of; its bytes do.
+/// The crate does not expose the parts of a database pointer, so they are read from its bytes.
 fn write_pointer(pointer: RawBsonRef<'_>, out: &mut Vec<u8>) -> Result<()> {
     let mut alone = RawDocumentBuf::new();
     alone.append(mongodb::bson::cstr!(""), pointer);

@@ -14,7 +14,7 @@ use crate::source::mongodb::{
     testing::TestServer,
 };
 
-/// The files below a folder.
+/// The files below a directory.
 pub struct Folder(pub PathBuf);
 
 impl Files for Folder {
@@ -111,7 +111,7 @@ impl World {
     }
 }
 
-/// The files of a folder as [`World::dump`] gives them.
+/// The files of a directory as [`World::dump`] gives them.
 pub fn expected(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let files = Folder(folder.to_owned());
     let mut expected = Vec::new();
