@@ -45,7 +45,7 @@ impl Email {
     pub(super) fn open(config: &AlertConfig, email: &EmailConfig) -> Result<Self> {
         let address = |text: &str| {
             text.parse::<Mailbox>()
-                .map_err(|e| Error::usage(format!("{text:?} is no mail address")).because(&e))
+                .map_err(|e| Error::usage(format!("{text:?} is not a mail address")).because(&e))
         };
         let tls = match email.tls {
             SmtpTls::None => Tls::None,

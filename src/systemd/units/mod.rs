@@ -1,5 +1,6 @@
-//! The units of systemd that run the program: one service and timer for each source, and those that look after the
-//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `src/systemd/units.json`, on NixOS.
+//! The systemd units that run the program: a service and a timer for each source, and those for drill, check, prune, watch,
+//! alerts and the dashboard. On NixOS, `nix/modules/backup/units.nix` makes the same units from the same data,
+//! `src/systemd/units.json`.
 
 mod folder;
 mod service;
@@ -17,15 +18,15 @@ use crate::{
     systemd::Planned,
 };
 
-/// What every unit's name begins with.
+/// The prefix of every unit's name.
 pub const PREFIX: &str = "tik-backup-";
 /// The target that all timers belong to.
 pub const TARGET: &str = "tik-backup.target";
-/// The first line of what this module writes; only files with it are ever replaced or removed.
+/// The first line of the files that this module writes. Only files with it are replaced or removed.
 const MARK: &str =
     "# Written by `tik-backup systemd`; changes belong into the configuration, or into `systemctl edit`.";
 
-/// Settings in order; one with several values stands on several lines.
+/// Settings in order; a setting with several values has several lines.
 pub type Settings = Vec<(String, Vec<String>)>;
 
 /// A unit file.
@@ -91,14 +92,14 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
         let name = format!("source-{}", source.name);
         units.push(maker.source(&name, source));
         if let Some(schedule) = &source.schedule {
-            units.push(maker.timer(&name, &format!("Time to back up {}", source.name), schedule));
+            units.push(maker.timer(&name, &format!("Timer of the backup of {}", source.name), schedule));
         }
     }
     let jobs = [
-        ("drill", "Proof by restoring what was backed up", &config.systemd.drill),
+        ("drill", "Drill: restores backups and compares their content", &config.systemd.drill),
         ("check", "Check of the backup repository", &config.systemd.check),
-        ("prune", "Removal of what no backup needs any more", &config.systemd.prune),
-        ("watch", "Look at whether backups are late or unproven", &config.systemd.watch),
+        ("prune", "Removal of unused data from the backup repository", &config.systemd.prune),
+        ("watch", "Check for late or unproven backups", &config.systemd.watch),
     ];
     for (name, description, schedule) in jobs {
         units.push(maker.job(name, description));
@@ -118,9 +119,9 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
     units
 }
 
-/// The settings of a service that looks at what the services need, as `KEY=VALUE` for `systemd-run --property`: user,
-/// confinement and secrets of all of them. That of `directories` may read what it likes, as the services may that back
-/// up folders.
+/// The settings of a service that checks the requirements of all services, as `KEY=VALUE` for `systemd-run --property`: user,
+/// confinement and secrets of all of them. With `directories` it may read all files, as the services that back up
+/// directories may.
 pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Vec<String> {
     let maker = Maker { config, executable };
     let mut service = Service::new(&[if directories { "directory" } else { "backup" }]);
@@ -136,7 +137,7 @@ pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Ve
     }
     service.reveal(&seen);
     secrets.extend(config.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref()));
-    let unit = maker.finish("doctor", "Look at what the services need", service, &[], &secrets);
+    let unit = maker.finish("doctor", "Check of the services' requirements", service, &[], &secrets);
     let settings = unit.sections.into_iter().find(|(section, _)| *section == "Service");
     let settings = settings.into_iter().flat_map(|(_, settings)| settings);
     settings
@@ -145,12 +146,12 @@ pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Ve
         .collect()
 }
 
-/// Whether the target in this folder is one that [`write`] wrote: on NixOS the system brings it.
+/// Whether [`write`] wrote the target in this directory: on NixOS the system provides it.
 pub(crate) fn is_written_here(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join(TARGET)).is_ok_and(|text| text.lines().next() == Some(MARK))
 }
 
-/// The name of the timer that starts what is planned.
+/// The name of the timer of a schedule.
 pub(crate) fn timer(plan: &Planned) -> String {
     match &plan.source {
         Some(source) => format!("{PREFIX}source-{source}.timer"),
@@ -158,7 +159,7 @@ pub(crate) fn timer(plan: &Planned) -> String {
     }
 }
 
-/// The sources that no timer starts.
+/// The sources without a timer.
 pub fn without_timer(config: &Config) -> Vec<&str> {
     config
         .sources
@@ -217,7 +218,7 @@ impl Maker<'_> {
         self.finish(name, description, service, &words, &[])
     }
 
-    /// The page that people look at.
+    /// The service of the dashboard.
     fn page(&self, dashboard: &DashboardConfig) -> Unit {
         let mut service = Service::new(&["serve"]);
         if let Listen::Unix(path) = &dashboard.listen
@@ -226,7 +227,7 @@ impl Maker<'_> {
             service.socket_in(folder);
         }
         let secrets: Vec<_> = dashboard.token_file.iter().collect();
-        self.finish("serve", "Page with the state of the backups", service, &["serve"], &secrets)
+        self.finish("serve", "Dashboard with the state of the backups", service, &["serve"], &secrets)
     }
 
     fn finish(
@@ -250,7 +251,7 @@ impl Maker<'_> {
                 service.credential(&file.credential(), path);
             }
         }
-        // What tells of failures must not fail with them: a state folder that is not as it should be is no obstacle.
+        // The alert service must not fail for the same reason as the others: it starts without a usable state directory.
         let tells = name == "alert@";
         if let Some(file) = &config.systemd.environment_file {
             service.environment_file(file, tells);
@@ -261,7 +262,7 @@ impl Maker<'_> {
             service.state(&config.state_dir);
         }
         service.reveal(std::slice::from_ref(&config.state_dir));
-        // What tells of a storage that is gone must not need it to start.
+        // A service that reports a missing storage must not need the storage to start.
         if let Some(path) = self.storage().filter(|_| !tells && name != "serve") {
             service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
@@ -276,8 +277,7 @@ impl Maker<'_> {
             ("After".to_owned(), vec!["network-online.target".to_owned()]),
         ];
         if let Some(mount) = config.repository.mount.as_ref().filter(|_| !tells) {
-            // Not RequiresMountsFor=: a storage that is not there is told better by the program than by a unit that
-            // never started.
+            // Not RequiresMountsFor=: the program reports a missing storage better than a unit that never started.
             let mount = service::mount_unit(mount);
             unit[2].1.push(mount.clone());
             unit[3].1.push(mount);
@@ -291,7 +291,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The folder of this machine that the repository's files are written to, where that is known.
+    /// The directory on this machine that holds the repository's files, if it is known.
     fn storage(&self) -> Option<PathBuf> {
         let repository = &self.config.repository;
         repository.mount.clone().or_else(|| match &repository.location {

@@ -150,7 +150,7 @@ fn what_is_wrong_is_found(site: &Site) {
 
     machine.sh("sed -i 's/02:00/03:00/; /alerts/,$d' /etc/tik-backup/config.toml");
     assert_eq!(site.finds("units", "problem", "are not those of the configuration"), Some(1));
-    assert_eq!(site.finds("alerts", "warning", "nobody is told of failures"), Some(1));
+    assert_eq!(site.finds("alerts", "warning", "no alerts are sent"), Some(1));
 }
 
 /// What root creates, without any umask, is the services' and nobody else's.
