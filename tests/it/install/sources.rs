@@ -20,7 +20,7 @@ use super::{
 const KINDS: [&str; 5] = ["postgres", "mysql", "mongodb", "azure-storage", "directory"];
 /// Where the sections of docs/configuration.md begin whose keys several kinds have.
 const AZURE_STORAGE: &str = "### `kind = \"azure-storage\"`";
-const FOUND_IN_AZURE: &str = "A `postgres` or `mysql` source may say `azure = true`";
+const FOUND_IN_AZURE: &str = "A `postgres` or `mysql` source may have `azure = true`";
 const DIRECTORY: &str = "### `kind = \"directory\"`";
 
 /// The options of sources by the keys that they stand for; those of a table as `retention.keep_daily`. `kind` is not among
