@@ -255,9 +255,8 @@ impl Config {
     fn load_from((path, origin): (PathBuf, Origin)) -> Result<Self> {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) => {
-                secret::handed(&error, CREDENTIAL).ok_or_else(|| unreadable(&path, origin, &error))?
-            }
+            Err(error) => secret::credential_instead(&error, CREDENTIAL)
+                .ok_or_else(|| unreadable(&path, origin, &error))?,
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];

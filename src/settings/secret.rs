@@ -250,7 +250,7 @@ impl fmt::Display for SecretFile {
 
 /// The credential from systemd in place of a file that this user may not read. `None` if there is none, or if the file could
 /// not be read for another reason.
-pub(crate) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
+pub(crate) fn credential_instead(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return None;
     }

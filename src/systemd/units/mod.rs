@@ -2,12 +2,12 @@
 //! alerts and the dashboard. On NixOS, `nix/modules/backup/units.nix` makes the same units from the same data,
 //! `src/systemd/units.json`.
 
-mod folder;
+mod directory;
 mod service;
 
 use std::path::{Path, PathBuf};
 
-pub use folder::{Change, Changes, compare, write};
+pub use directory::{Change, Changes, compare, write};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use service::Service;
 
@@ -108,12 +108,12 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
         }
     }
     if let Some(dashboard) = &config.dashboard {
-        units.push(maker.page(dashboard));
+        units.push(maker.dashboard(dashboard));
     }
     units.push(maker.job("init", "Creation of the backup repository"));
     units.push(maker.job("alert@", "Alert that %i failed"));
-    let page = format!("{PREFIX}serve.service");
-    let wanted = units.iter().filter(|unit| unit.name.ends_with(".timer") || unit.name == page);
+    let dashboard = format!("{PREFIX}serve.service");
+    let wanted = units.iter().filter(|unit| unit.name.ends_with(".timer") || unit.name == dashboard);
     let target = target(wanted.map(|unit| unit.name.clone()).collect());
     units.push(target);
     units
@@ -219,14 +219,14 @@ impl Maker<'_> {
     }
 
     /// The service of the dashboard.
-    fn page(&self, dashboard: &DashboardConfig) -> Unit {
+    fn dashboard(&self, settings: &DashboardConfig) -> Unit {
         let mut service = Service::new(&["serve"]);
-        if let Listen::Unix(path) = &dashboard.listen
+        if let Listen::Unix(path) = &settings.listen
             && let Some(folder) = path.parent()
         {
             service.socket_in(folder);
         }
-        let secrets: Vec<_> = dashboard.token_file.iter().collect();
+        let secrets: Vec<_> = settings.token_file.iter().collect();
         self.finish("serve", "Dashboard with the state of the backups", service, &["serve"], &secrets)
     }
 
@@ -252,18 +252,18 @@ impl Maker<'_> {
             }
         }
         // The alert service must not fail for the same reason as the others: it starts without a usable state directory.
-        let tells = name == "alert@";
+        let is_alert = name == "alert@";
         if let Some(file) = &config.systemd.environment_file {
-            service.environment_file(file, tells);
+            service.environment_file(file, is_alert);
         }
-        if tells {
+        if is_alert {
             service.write_to(&config.state_dir);
         } else {
             service.state(&config.state_dir);
         }
         service.reveal(std::slice::from_ref(&config.state_dir));
         // A service that reports a missing storage must not need the storage to start.
-        if let Some(path) = self.storage().filter(|_| !tells && name != "serve") {
+        if let Some(path) = self.storage().filter(|_| !is_alert && name != "serve") {
             service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
             if let (None, "init", Some(parent)) = (&config.repository.mount, name, path.parent()) {
@@ -276,13 +276,13 @@ impl Maker<'_> {
             ("Wants".to_owned(), vec!["network-online.target".to_owned()]),
             ("After".to_owned(), vec!["network-online.target".to_owned()]),
         ];
-        if let Some(mount) = config.repository.mount.as_ref().filter(|_| !tells) {
+        if let Some(mount) = config.repository.mount.as_ref().filter(|_| !is_alert) {
             // Not RequiresMountsFor=: the program reports a missing storage better than a unit that never started.
             let mount = service::mount_unit(mount);
             unit[2].1.push(mount.clone());
             unit[3].1.push(mount);
         }
-        if !tells {
+        if !is_alert {
             unit.push(("OnFailure".to_owned(), vec![format!("{PREFIX}alert@%n.service")]));
         }
         Unit {
