@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tik_backup::cli::main()
+    tik_backup::main()
 }

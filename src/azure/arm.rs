@@ -12,8 +12,8 @@ use super::{
     request::Request,
 };
 use crate::{
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

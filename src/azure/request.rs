@@ -44,11 +44,6 @@ impl Endpoint {
         Ok(Self { service, url })
     }
 
-    /// Which service it is.
-    pub fn service(&self) -> Service {
-        self.service
-    }
-
     /// Host and port, for messages.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     alert::{self, Cause, Delivery},
-    error::{Error, Kind, Problem},
+    error::{Error, Problem},
     history::{Content, message::Line},
     outcome::{ItemOutcome, ItemReport, NAMED, new_run_name, partial_error, unchecked_error},
     repository::writer::Committed,
@@ -242,11 +242,6 @@ impl RunReport {
     pub fn error_is_of_items(&self) -> bool {
         let whole = self.error.as_ref().map(Problem::from);
         whole.is_some() && self.items.iter().any(|item| item.error == whole)
-    }
-
-    /// The kind of the error that ended the run, if one did.
-    pub fn error_kind(&self) -> Option<Kind> {
-        self.error.as_ref().map(Error::kind)
     }
 }
 

@@ -38,28 +38,12 @@ use crate::{
     error::{Error, Result},
     fs::owner,
     settings::{
-        SourceSettings,
+        DrillConfig, RepositoryLocation, SecretFile, SourceName, SourceSettings,
         document::{Document, join_key},
         secret,
     },
     source::{KindConfig, Source},
 };
-pub use crate::{
-    settings::{
-        AzurePrincipal, AzureServers, DrillConfig, Host, Location, Patterns, RepositoryLocation,
-        RootCertificates, SandboxRule, Secret, SecretFile, SourceName, SslMode, place_of,
-    },
-    source::{
-        azure::config::AzureStorageConfig,
-        directory::config::DirectoryConfig,
-        mongodb::config::{MongodbConfig, MongodbConsistency},
-        mysql::config::MysqlConfig,
-        postgres::config::{PostgresConfig, RolePasswords},
-        server::ServerConfig,
-    },
-};
-
-// What moved to the rooms below, under its former name until everything names its new place.
 
 /// The example that the Debian package installs.
 const EXAMPLE: &str = "/usr/share/doc/tik-backup/examples/config.toml";

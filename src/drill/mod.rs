@@ -11,5 +11,5 @@ mod verdict;
 
 pub use plan::Request;
 pub use run::{Observer, run};
-pub use selftest::{Mutation, SelfTest, Untested, self_test};
-pub use verdict::{Left, Report};
+pub use selftest::{Mutation, self_test};
+pub use verdict::Report;

@@ -61,16 +61,6 @@ impl History {
         })
     }
 
-    /// Was an item of this name ever seen?
-    pub fn knows(&self, source: &str, item: &str) -> Result<bool> {
-        self.read(|tx| {
-            let found = tx
-                .query_row("SELECT 1 FROM item WHERE source = ?1 AND name = ?2", [source, item], |_| Ok(()))
-                .optional()?;
-            Ok(found.is_some())
-        })
-    }
-
     /// Whether the source no longer has an item (`true`) or a rule excludes it (`false`); none if it should be backed up, or was
     /// never seen.
     pub fn absence(&self, source: &str, item: &str) -> Result<Option<bool>> {

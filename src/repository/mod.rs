@@ -47,7 +47,7 @@ pub use incomplete::Incomplete;
 pub(crate) use listing::hear as hear_libraries;
 pub use lock::{FoundLock, LockGuard, LockOptions};
 pub use maintenance::{PruneReport, Subset};
-pub use previous::{PreviousItem, PreviousSnapshots};
+pub use previous::PreviousSnapshots;
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use refusal::Refusal;
 pub use repair::RepairReport;

@@ -36,7 +36,7 @@ pub use self::{
     listing::{ListEntry, ListHeader, ListRequest, Lister, list},
     server::{ServerItem, ServerReport, ServerRequest, run_server},
 };
-pub use crate::source::restore::{Missing, Options, Restored, Storage};
+pub use crate::source::restore::{Options, Restored, Storage};
 
 /// What `--verify` means for files.
 const NOT_READ_BACK: &str = "the content of every file was checked against its hashes when it was read from the repository, and \

@@ -208,14 +208,6 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<std::io::ErrorKi
 }
 
 impl Channel for Email {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "email"
-    }
-
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused> {
         cancel.check().map_err(Refused::passing)?;
         let mail = self.mail(message).map_err(|e| Refused::lasting(self.refused(&e)))?;

@@ -24,7 +24,6 @@ pub enum Phase {
 
 /// A heartbeat.
 pub struct Heartbeat {
-    name: String,
     url: Secret,
     sender: Sender,
 }
@@ -37,15 +36,9 @@ impl Heartbeat {
     pub fn open(config: &AlertConfig) -> Result<Option<Self>> {
         let AlertKind::Heartbeat(heartbeat) = &config.kind else { return Ok(None) };
         Ok(Some(Self {
-            name: config.name.clone(),
             url: load_url(&heartbeat.url_file)?,
             sender: Sender::new(config.timeout, heartbeat.ca_file.as_deref(), None)?,
         }))
-    }
-
-    /// Its name in the configuration.
-    pub fn name(&self) -> &str {
-        &self.name
     }
 
     /// Tries once to send it.

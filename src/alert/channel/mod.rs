@@ -28,12 +28,6 @@ const PEM: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Carries messages.
 pub trait Channel: Send + Sync {
-    /// Its name in the configuration.
-    fn name(&self) -> &str;
-
-    /// Its kind, as written in the configuration.
-    fn kind(&self) -> &'static str;
-
     /// Tries once to deliver a message.
     ///
     /// # Errors

@@ -20,7 +20,6 @@ const LONGEST: usize = 4096;
 
 /// A topic of ntfy.
 pub(super) struct Ntfy {
-    name: String,
     url: Secret,
     topic: Secret,
     sender: Sender,
@@ -35,7 +34,6 @@ impl Ntfy {
             Topic::File(file) => load_topic(file)?,
         };
         Ok(Self {
-            name: config.name.clone(),
             url: Secret::new(ntfy.url.clone()),
             sender: Sender::new(config.timeout, ntfy.ca_file.as_deref(), token)?.hide(&topic),
             topic,
@@ -44,14 +42,6 @@ impl Ntfy {
 }
 
 impl Channel for Ntfy {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "ntfy"
-    }
-
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused> {
         let (priority, tag) = match message.purpose {
             Purpose::Problem => (4, "rotating_light"),

@@ -29,7 +29,6 @@ const TELEGRAM: usize = 4_096;
 
 /// A webhook.
 pub(super) struct Webhook {
-    name: String,
     url: Secret,
     format: WebhookFormat,
     chat_id: String,
@@ -41,7 +40,6 @@ impl Webhook {
     pub(super) fn open(config: &AlertConfig, webhook: &WebhookConfig) -> Result<Self> {
         let token = webhook.token_file.as_ref().map(crate::settings::SecretFile::load).transpose()?;
         Ok(Self {
-            name: config.name.clone(),
             url: load_url(&webhook.url_file)?,
             format: webhook.format,
             chat_id: webhook.chat_id.clone().unwrap_or_default(),
@@ -51,14 +49,6 @@ impl Webhook {
 }
 
 impl Channel for Webhook {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn kind(&self) -> &'static str {
-        "webhook"
-    }
-
     fn send(&self, message: &Message, cancel: &Cancel) -> Result<(), Refused> {
         let content = shape(self.format, &self.chat_id, message).to_string();
         let body = Body { content_type: "application/json", content };

@@ -74,11 +74,6 @@ impl BlobService {
         Self { http: self.http.for_at_most(total), ..self.clone() }
     }
 
-    /// The account's name.
-    pub fn account(&self) -> &str {
-        self.access.account()
-    }
-
     fn request(&self, method: Method, names: &[&str]) -> Result<Request, Failure> {
         Ok(Request::new(method, &self.endpoint, names)?.header("x-ms-version", STORAGE_VERSION))
     }

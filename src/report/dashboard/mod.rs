@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
 
-pub use openapi::document;
 pub use pages::report;
 
 use crate::{

@@ -152,11 +152,6 @@ impl<'p> ItemWriter<'p> {
         self.read.clone()
     }
 
-    /// Bytes that the item has added to the repository so far, compressed and sealed.
-    pub fn bytes_added(&self) -> u64 {
-        self.added.load(Ordering::Relaxed)
-    }
-
     fn buffer(&self) -> ChunkBuffer {
         self.buffers.1.try_recv().unwrap_or_default()
     }

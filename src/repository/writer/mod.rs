@@ -17,10 +17,7 @@ mod worker;
 
 use std::{
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
 };
 
@@ -91,8 +88,6 @@ pub(super) struct Shared {
     trees: Packer,
     failure: Mutex<Option<Error>>,
     cancel: Cancel,
-    packs_stored: AtomicU64,
-    bytes_stored: AtomicU64,
 }
 
 impl Shared {
@@ -111,8 +106,6 @@ impl Shared {
     /// A pack is stored.
     fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
         tracing::debug!(pack = &pack.to_hex().as_str()[..8], bytes, "a pack is stored");
-        self.packs_stored.fetch_add(1, Ordering::Relaxed);
-        self.bytes_stored.fetch_add(bytes, Ordering::Relaxed);
         self.watch.stored(pack);
     }
 
@@ -147,10 +140,6 @@ impl Shared {
 /// Figures of a finished run.
 #[derive(Debug, Default)]
 pub struct RunTotals {
-    /// Packs stored.
-    pub packs: u64,
-    /// Bytes of these packs.
-    pub bytes_stored: u64,
     /// What became of the snapshots where a prune elsewhere may remove what they need.
     pub seen: Seen,
 }
@@ -199,8 +188,6 @@ impl RunWriter {
             packs: Tickets::default(),
             failure: Mutex::new(None),
             cancel,
-            packs_stored: AtomicU64::new(0),
-            bytes_stored: AtomicU64::new(0),
         });
         let store = Arc::new(Store::new(shared.clone()));
         let (job_tx, job_rx) = bounded::<Job>(workers);
@@ -292,11 +279,7 @@ impl RunWriter {
             committer.finish();
         }
         let found = std::mem::take(&mut *self.shared.found.lock());
-        let totals = RunTotals {
-            packs: self.shared.packs_stored.load(Ordering::Relaxed),
-            bytes_stored: self.shared.bytes_stored.load(Ordering::Relaxed),
-            seen: self.shared.watch.seen(found),
-        };
+        let totals = RunTotals { seen: self.shared.watch.seen(found) };
         (totals, self.shared.failure())
     }
 }

@@ -117,11 +117,6 @@ impl Deployment {
         })
     }
 
-    /// The hosts, for messages.
-    pub fn server(&self) -> &str {
-        &self.server
-    }
-
     /// Where tasks are spawned that use the client.
     pub fn handle(&self) -> &Handle {
         &self.handle

@@ -14,8 +14,8 @@ use tik_backup::{
         blob::{Blob, BlobType, Body, Download, Page, Properties, Uploaded, is_changed, is_gone},
         http::Http,
     },
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

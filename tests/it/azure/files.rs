@@ -12,8 +12,8 @@ use tik_backup::{
         files::{Entry, FileProperties, Protocol, ShareSnapshot, SmbProperties, Uploaded},
         retry::Policy,
     },
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

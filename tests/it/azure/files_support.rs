@@ -11,8 +11,8 @@ use tik_backup::{
         http::Http,
         retry::Policy,
     },
-    config::Secret,
     error::{Error, Result},
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

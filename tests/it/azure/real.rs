@@ -10,7 +10,7 @@ use tik_backup::{
         blob::{BlobType, Properties},
         files::{FileProperties, FileService, SmbProperties},
     },
-    config::Secret,
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

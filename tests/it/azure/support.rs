@@ -16,7 +16,7 @@ use tik_backup::{
         http::Http,
         request::{Endpoint, Request, Service},
     },
-    config::Secret,
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

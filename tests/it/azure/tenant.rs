@@ -7,8 +7,8 @@ use testkit::azure::{
 };
 use tik_backup::{
     azure::{Account, Azure, Credential, Engine, Settings, Subscription, files::FileService},
-    config::Secret,
     error::Result,
+    settings::Secret,
     stream::cancel::Cancel,
 };
 

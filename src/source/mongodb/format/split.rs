@@ -1,18 +1,11 @@
 //! Splits the content of a `.bson` file into its documents as it streams by.
 
-use std::{
-    collections::VecDeque,
-    io::{ErrorKind, Read},
-};
-
 use crate::error::{Error, Result};
 
 /// Length of the smallest document: its own length and the end mark.
 const SHORTEST: usize = 5;
 /// Length of the largest: 16 MiB for users, and what the server keeps for itself.
 pub const LONGEST: usize = 16 * 1024 * 1024 + 16 * 1024;
-/// How much [`Documents`] reads at once.
-const PORTION: usize = 256 * 1024;
 
 /// Takes a file in pieces of any size and gives its documents. Holds at most one of them.
 pub struct Splitter {
@@ -92,64 +85,6 @@ impl Splitter {
     }
 }
 
-/// The documents of a file that is read; nothing follows an error.
-pub struct Documents<R> {
-    reader: R,
-    /// Nothing once the end or an error was met.
-    splitter: Option<Splitter>,
-    buffer: Vec<u8>,
-    ready: VecDeque<Vec<u8>>,
-    failed: Option<Error>,
-}
-
-impl<R: Read> Documents<R> {
-    /// Of a file of this name, which errors mention.
-    pub fn new(file: impl Into<String>, reader: R) -> Self {
-        Self {
-            reader,
-            splitter: Some(Splitter::new(file)),
-            buffer: vec![0; PORTION],
-            ready: VecDeque::new(),
-            failed: None,
-        }
-    }
-
-    /// Reads a portion; nothing at the end.
-    fn fill(&mut self, mut splitter: Splitter) -> Result<Option<Splitter>> {
-        let read = match self.reader.read(&mut self.buffer) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(Some(splitter)),
-            read => read.map_err(|error| Error::from_io(format!("cannot read {}", splitter.file), error))?,
-        };
-        if read == 0 {
-            return splitter.finish().map(|()| None);
-        }
-        let ready = &mut self.ready;
-        splitter.push(&self.buffer[..read], |document| {
-            ready.push_back(document.to_vec());
-            Ok(())
-        })?;
-        Ok(Some(splitter))
-    }
-}
-
-impl<R: Read> Iterator for Documents<R> {
-    type Item = Result<Vec<u8>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.ready.is_empty() {
-            if let Some(error) = self.failed.take() {
-                return Some(Err(error));
-            }
-            let splitter = self.splitter.take()?;
-            match self.fill(splitter) {
-                Ok(next) => self.splitter = next,
-                Err(error) => self.failed = Some(error),
-            }
-        }
-        self.ready.pop_front().map(Ok)
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -182,8 +117,6 @@ mod tests {
             assert_eq!(split(&data, piece).unwrap(), documents, "pieces of {piece}");
         }
         assert!(split(&[], 1).unwrap().is_empty());
-        let read: Result<Vec<_>> = Documents::new("x", data.as_slice()).collect();
-        assert_eq!(read.unwrap(), documents);
     }
 
     #[test]
@@ -205,10 +138,6 @@ mod tests {
                 let text = split(&data, piece).unwrap_err().to_string();
                 assert!(text.contains("shop/orders.bson") && text.contains(said), "{text}");
             }
-            let mut documents = Documents::new("shop/orders.bson", data.as_slice());
-            let last = documents.by_ref().find_map(Result::err).unwrap();
-            assert!(last.to_string().contains(said), "{last}");
-            assert!(documents.next().is_none(), "nothing follows an error");
         }
     }
 
