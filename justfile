@@ -10,7 +10,7 @@ default:
 quick:
     scripts/test --quick
 
-# Every test, with lints and licences. Installs what is missing.
+# Every test, with lints and licences. Installs missing tools.
 test *arguments:
     scripts/test "$@"
 
@@ -26,11 +26,11 @@ lint:
     scripts/check-docs
     scripts/check-workflows
 
-# The whole story on throwaway servers.
+# The demo: all features on throwaway servers.
 demo *arguments:
     scripts/demo "$@"
 
-# Measurements beside stock tools: `just bench --only dump`.
+# Measurements in comparison with stock tools: `just bench --only dump`.
 bench *arguments:
     scripts/bench "$@"
 
@@ -38,7 +38,7 @@ bench *arguments:
 package:
     scripts/package
 
-# What documents and pictures show, made anew by the program.
+# Writes the generated documents and pictures again.
 docs:
     cargo run --quiet -- --config docs/example-config.toml runbook --offline --output docs/recovery-runbook.md
     nix --extra-experimental-features nix-command eval --raw --file nix/docs/options.nix page > docs/nixos-options.md

@@ -1,5 +1,5 @@
-# The program, with the clients it calls on its path. A server of another version wants a client of that version:
-# `clients` is where to put it, or `services.tik-backup.postgresqlPackages` and `mysqlPackages`.
+# The program, with the clients it calls on its path. A server of another version needs a client of that version:
+# add it to `clients`, or to `services.tik-backup.postgresqlPackages` and `mysqlPackages`.
 {
   lib,
   rustPlatform,
@@ -24,8 +24,7 @@
 let
   cargo = (lib.importTOML ../Cargo.toml).package;
 
-  # Tests of the library that need what Nix forbids in a build: bits that lend a user's or a group's rights, and extended
-  # attributes.
+  # Tests of the library that Nix does not allow in a build: they need setuid and setgid bits, and extended attributes.
   forbidden = [
     "restore::folder::tests::a_tree_comes_back_as_it_was"
     "restore::folder::tests::files_of_other_kinds_are_private_whatever_the_snapshot_says"
@@ -36,7 +35,7 @@ let
     "source::directory::tests::what_has_not_changed_is_not_read_again"
   ];
 
-  # Cargo would refuse too, but only after everything has been fetched, and without saying what to do.
+  # Cargo would refuse too, but only after all downloads, and without a hint.
   supported = lib.throwIf (lib.versionOlder rustc.version cargo.rust-version) ''
     ${cargo.name} needs Rust ${cargo.rust-version}, and this nixpkgs has ${rustc.version}. NixOS 26.05 is the first release
     that has it. On an older one, take the package from a newer nixpkgs: let the flake's input `nixpkgs` follow
@@ -57,7 +56,7 @@ supported.buildRustPackage (finalAttrs: {
       ../src
       ../docs/design.md
       ../docs/example-config.toml
-      # What the library's tests use and read.
+      # Files that the library's tests read.
       ../testkit
       ../tests/fixtures
     ];
@@ -75,7 +74,7 @@ supported.buildRustPackage (finalAttrs: {
   doCheck = true;
   cargoTestFlags = [ "--lib" ];
   checkFlags = map (name: "--skip=${name}") forbidden;
-  # Clients of HTTPS are not made without certificates.
+  # HTTPS clients need certificates to be created.
   nativeCheckInputs = [ cacert ];
   preCheck = ''
     export TZDIR=${tzdata}/share/zoneinfo
@@ -86,12 +85,12 @@ supported.buildRustPackage (finalAttrs: {
     installManPage share/man/*.1
     installShellCompletion share/completions/{tik-backup.bash,_tik-backup,tik-backup.fish}
   '';
-  # Added after what the service's own path says.
+  # Added after the service's own path.
   postFixup = lib.optionalString (clients != [ ]) ''
     wrapProgram $out/bin/tik-backup --suffix PATH : ${lib.makeBinPath clients}
   '';
 
-  # Neither these checks nor the tests run where the program cannot.
+  # These checks and the tests need a machine that can run the program.
   nativeInstallCheckInputs = [ versionCheckHook ];
   versionCheckProgramArg = "--version";
   doInstallCheck = true;
@@ -104,7 +103,7 @@ supported.buildRustPackage (finalAttrs: {
       else
         buildPackages.callPackage ./package.nix { clients = [ ]; };
 
-    # In virtual machines, with this very package.
+    # In virtual machines, with this package.
     tests = import ./tests/backup {
       inherit pkgs;
       module = {

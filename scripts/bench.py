@@ -90,7 +90,7 @@ password_file = "{self.password}"
             subprocess.run([self.restic, "-r", self.folder / name, "init", "-q"], check=True, env=self.env)
 
     def ways(self, databases):
-        """Name, repository, and what to run for one backup; the first is what reading the server takes at least."""
+        """Name, repository, and command of one backup; the first is the minimum, which only reads the server."""
         folder, each = self.folder, " ".join(databases)
         restic = f"{self.restic} -q -r {folder}"
         return [
@@ -111,7 +111,7 @@ password_file = "{self.password}"
         self.compare(title, steps, rounds, self.server, self.source(databases), self.ways(databases))
 
     def compare(self, title, steps, rounds, server, source, ways):
-        """Every round takes all ways from an empty repository through all steps; medians are printed."""
+        """In every round each tool runs all steps from an empty repository; medians are printed."""
         results = {}
         for number in range(rounds):
             for name, repository, _ in ways:
@@ -120,10 +120,10 @@ password_file = "{self.password}"
             shutil.rmtree(self.folder / "dumps", ignore_errors=True)
             for step, prepare in steps:
                 prepare()
-                # Another order each round, so that none always profits from what ran before it.
+                # Another order in each round, so that no tool always profits from the one before it.
                 for name, repository, command in ways[number % 4:] + ways[:number % 4]:
                     if repository == "script" and number > 0:
-                        continue  # so much slower than the rest that once is enough
+                        continue  # much slower than the others, so one run is enough
                     size = stored(self.folder / repository) if repository else (0, 0)
                     result = measure(server, command, self.env)
                     now = stored(self.folder / repository) if repository else (0, 0)

@@ -1,4 +1,4 @@
-"""What the cases of scripts/bench share: servers of another user, measuring a command, and the table of results."""
+"""Parts that the cases of scripts/bench share: servers of another user, measuring a command, and the table of results."""
 import os, pathlib, pwd, signal, statistics, subprocess, sys, threading, time
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -18,7 +18,7 @@ def unprivileged():
 
 
 class Process:
-    """A server whose processor time can be asked for."""
+    """A server whose processor time can be measured."""
 
     def start(self, command, ready):
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",

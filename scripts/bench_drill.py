@@ -1,11 +1,11 @@
-"""The case `drill` of scripts/bench: how long a drill takes, and what it needs, beside a plain load of the same data."""
+"""The case `drill` of scripts/bench: how long a drill takes, and its resources, in comparison with a plain load of the same data."""
 import json, os, pathlib, shutil, subprocess, sys, threading, time
 
 import bench_servers
 
 
 def used(folder):
-    """Bytes that a folder takes on the disk."""
+    """Bytes of a directory on the disk."""
     total = 0
     for root, _, files in os.walk(folder):
         for name in files:
@@ -17,7 +17,7 @@ def used(folder):
 
 
 def own(pid):
-    """Resident bytes of the program alone, and with all its children but servers."""
+    """Resident bytes of the program alone, and with all its children except servers."""
     def resident(pid):
         return int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
@@ -40,7 +40,7 @@ def own(pid):
 
 
 def timed(command, env, folder=None):
-    """Wall seconds, what it printed, and the most memory and disk it took meanwhile."""
+    """Wall seconds, output, and peak use of memory and disk."""
     os.sync()
     begin = time.monotonic()
     process = subprocess.Popen(["bash", "-euo", "pipefail", "-c", f"exec {command}" if "|" not in command else command],

@@ -1,4 +1,4 @@
-"""The cases `mysql` and `mongodb` of scripts/bench: their servers, their data, and what else one would use."""
+"""The cases `mysql` and `mongodb` of scripts/bench: their servers, their data, and comparable tools."""
 import pathlib, shutil, socket, subprocess, sys
 
 from bench_common import Process, own_folder, unprivileged
@@ -79,7 +79,7 @@ class MongoDb(Process):
 
 
 def mysql(run):
-    """run is the Bench: its folder, its repositories, its way to compare."""
+    """`run` is the Bench: its directory, its repositories, its comparison."""
     server = MariaDb(run.folder, run.options.mariadb)
     try:
         print(f"filling a MariaDB database with about {run.options.size} GB of rows", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How long a look takes: `status` with many items and a year of history, beside restic's own list of the newest snapshots."""
+"""Duration of `status` with many items and a year of history, in comparison with restic's list of the newest snapshots."""
 import datetime
 import json
 import sqlite3
@@ -56,7 +56,7 @@ def status(bench):
         "tik-backup status --prometheus": f"{ours} status --prometheus > /dev/null",
     }
     snapshots = len(list((bench.folder / "ours" / "snapshots").iterdir()))
-    print(f"\n## A look at {options.items} items, {snapshots} snapshots and a year of daily history\n")
+    print(f"\n## Status of {options.items} items, {snapshots} snapshots and a year of daily history\n")
     print(f"history: {database.stat().st_size / 2**20:.0f} MiB\n")
     results = {name: [] for name in ways}
     for _ in range(options.rounds):
@@ -74,7 +74,7 @@ def status(bench):
 
 
 def page(bench):
-    """How long the first view takes, from the request to its last byte: drawn anew, and shown again."""
+    """Duration of the dashboard's overview from the request to the last byte: first request, and a repeated one."""
     command = [bench.program, "--config", str(bench.folder / "ours.toml"), "serve", "--listen", "127.0.0.1:0"]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

@@ -1,4 +1,4 @@
-"""Makes a frozen set with a program that is built already; see scripts/freeze. Prints what the program said."""
+"""Makes a frozen set with an existing program; see scripts/freeze. Prints the program's output."""
 import argparse, contextlib, gzip, json, os, pathlib, shutil, sqlite3, subprocess, sys, tarfile, tempfile, time
 
 import freeze_azure, freeze_servers
@@ -6,7 +6,7 @@ import freeze_azure, freeze_servers
 SECRETS = {
     "repository-password": "the password of the frozen repository",
     "mariadb-password": freeze_servers.MariaDb.PASSWORD,
-    # Those that the fake of Azure in the tests accepts.
+    # Credentials that the fake of Azure in the tests accepts.
     "azure-tenant": "11111111-2222-3333-4444-555555555555",
     "azure-client": "99999999-8888-7777-6666-555555555555",
     "azure-secret": "the~client.secret-8Q+/&=%",
@@ -52,7 +52,7 @@ class Set:
         self.config.write_text(text)
 
     def run(self, code, *args, keep=None):
-        """Runs the program, which must end with this code; `keep` names what it printed in the set."""
+        """Runs the program, which must exit with this code; `keep` is the file of the set for its output."""
         print("==> tik-backup", *args, flush=True)
         result = subprocess.run([self.options.program, "--config", self.config, "--json", *args], text=True,
                                 stdout=subprocess.PIPE, check=False, env={**os.environ, "TZ": "UTC"})
@@ -63,7 +63,7 @@ class Set:
 
     def keep(self, name, content):
         text = json.dumps(content, indent=1, ensure_ascii=False)
-        # Nothing of this machine stays in what tests compare with.
+        # No names of this machine remain in files that tests compare with.
         (self.expected / f"{name}.json").write_text(text.replace(str(self.work), "@WORK@") + "\n")
 
     def make(self):
@@ -84,7 +84,7 @@ class Set:
         self.run(3, "backup", keep="backup-2")
         self.run(0, "accept", "shop/forum", keep="accept")
         self.run(0, "drill", "--all", keep="drill-2")
-        # A database vanishes and nobody can be told of it: the message waits.
+        # A database vanishes and the alert cannot be sent: the message is spooled.
         self.keep("messages", self.tenant.messages)
         self.secret("webhook-url", "http://127.0.0.1:9/hook")
         self.mariadb.client(None, "DROP DATABASE old_wiki")
@@ -101,7 +101,7 @@ class Set:
         self.keep("files", {name: content.hex() for name, content in self.tenant.files.items()})
 
     def forget_place(self):
-        """The history belongs to the place of its repository. Without that it is that of the first place it is used for."""
+        """A history belongs to the location of its repository. Without a recorded location it belongs to the first one it is used for."""
         (self.content / "state/repositories.json").unlink(missing_ok=True)
         with contextlib.closing(sqlite3.connect(self.content / "state/history.db")) as history, history:
             history.execute("DELETE FROM meta WHERE key = 'repository'")
@@ -130,7 +130,7 @@ def main():
     for name in ("program", "postgres", "mariadb", "mongo", "azurite", "folder"):
         parser.add_argument(f"--{name}", required=True, type=pathlib.Path)
     options = parser.parse_args()
-    # Servers run as another user, who must be able to reach their folders; a socket's path may have 107 bytes.
+    # Servers run as another user, who needs access to their directories; a socket's path may have 107 bytes.
     with tempfile.TemporaryDirectory(prefix="tik-freeze-", dir="/tmp") as work:
         os.chmod(work, 0o755)
         made = Set(options, pathlib.Path(work))

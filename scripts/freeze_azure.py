@@ -44,7 +44,7 @@ class Azurite(bench_servers.Process):
         ours = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-12-02", **(headers or {})}
         plain = {key.lower(): value for key, value in ours.items()}
         canonical = "".join(f"{key}:{plain[key]}\n" for key in sorted(plain) if key.startswith("x-ms-"))
-        # The emulator has the account in the path, so it stands twice in what is signed.
+        # The emulator has the account in the path, so it appears twice in the signed text.
         resource = f"/{BLOBS}{path}" + "".join(f"\n{key}:{value}" for key, value in sorted(urllib.parse.parse_qsl(query)))
         standard = ["PUT", "", plain.get("content-language", ""), str(len(content) or ""), "", plain.get("content-type", ""),
                     "", "", "", "", "", ""]

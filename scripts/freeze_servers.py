@@ -1,4 +1,4 @@
-"""The servers and the folder that a frozen set is made of, with their content. See scripts/freeze."""
+"""The servers and the directory of a frozen set, with their content. See scripts/freeze."""
 import hashlib, os, pathlib, socket, struct, subprocess, sys
 
 import bench, bench_servers
@@ -7,7 +7,7 @@ FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures"
 
 
 def shortened(text):
-    """The content of the fixtures with fewer rows: a frozen set stays in the project for ever."""
+    """The content of the fixtures with fewer rows: a frozen set stays in the project permanently."""
     for many, few in (("32768", "300"), ("50000", "400"), ("200000", "2000"), ("1, 2000)", "1, 200)"),
                       ("1100000", "11000"), ("300000", "3000"), ("90000", "900"), ("8192", "256")):
         text = text.replace(many, few)
@@ -120,12 +120,12 @@ class MariaDb(bench_servers.Process):
         self.client("wiki", "DELETE FROM pages WHERE id > 60; INSERT INTO pages (title) VALUES ('new')")
 
     def content(self):
-        """Per database questions and what the server answers: what it has, the rows and the checksum of each table."""
+        """Queries for each database with the server's answers: the objects, the rows and the checksum of each table."""
         found = {}
         for database in self.names("SELECT HEX(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN "
                                    "('mysql', 'sys', 'information_schema', 'performance_schema')"):
             questions = list(CONTENT)
-            # A dump has six digits of a float, so the checksum of such a table is another after a restore.
+            # A dump has six digits of a float, so the checksum of a table with floats differs after a restore.
             rounded = self.names("SELECT DISTINCT HEX(TABLE_NAME) FROM information_schema.COLUMNS "
                                  "WHERE TABLE_SCHEMA = DATABASE() AND DATA_TYPE = 'float'", database)
             for table in self.names("SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() "
@@ -207,7 +207,7 @@ def element(name, value):
 
 
 def make_folders(root):
-    """Two folders: links of both sorts, odd names and modes, a pipe; and one that will be gone."""
+    """Two directories: symbolic and hard links, odd names and modes, a pipe; and one that will vanish."""
     site, gone = root / "site", root / "gone"
     for folder in (site, gone, site / "a b ☃", site / "closed", site / "cache", site / "empty"):
         folder.mkdir(parents=True)

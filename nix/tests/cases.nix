@@ -1,7 +1,7 @@
-# What administrators write, and what must come of it.
+# Configurations as administrators write them, with the expected results.
 #
-# `right` maps the name of each case to what differs from what is expected: the empty list is right. `wrong` holds what
-# must not evaluate, with the text that the error must have.
+# `right` maps the name of each case to its differences from the expected result: the empty list means success. `wrong`
+# holds configurations that must not evaluate, with the text that the error must have.
 {
   lib,
   evaluate,

@@ -6,7 +6,7 @@
 # The second prints the table of cases.nix: "ok", or what differs.
 {
   nixpkgs,
-  # Or the modules themselves, to see that the stand-ins are as they are.
+  # Or the modules themselves, to check that the stand-ins match them.
   sops ? ./sops.nix,
   agenix ? ./agenix.nix,
 }:
@@ -30,7 +30,7 @@ let
           system.stateVersion = lib.trivial.release;
           services.tik-backup = {
             enable = true;
-            # Neither has to be built to know what the units will be.
+            # Neither has to be built to evaluate the units.
             package = {
               type = "derivation";
               name = "tik-backup";
@@ -44,13 +44,13 @@ let
       ++ modules;
     };
 
-  # What the test looks at. Assertions come first: with a failed one the rest says nothing.
+  # The values that the test compares. Assertions come first: after a failed one the rest is meaningless.
   result =
     modules:
     let
       inherit (evaluate modules) config;
       ours = lib.filterAttrs (name: _: lib.hasPrefix "tik-backup" name);
-      # Of servers on the same machine the program knows nothing.
+      # The program does not know the servers on the same machine.
       withoutServers = lib.subtractLists [
         "postgresql.service"
         "postgresql.target"

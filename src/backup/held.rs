@@ -1,8 +1,13 @@
 //! Items that are stored and have no outcome yet. On storages without locks, the end of the run checks that the packs of their
 //! snapshots still exist. Only then are they reported, and counted in the history.
 
-use crate::{error::Error, history::Content, outcome::ItemReport, repository::writer::{FinalCheck, Written}};
 use super::{Observer, recorder::Recorder};
+use crate::{
+    error::Error,
+    history::Content,
+    outcome::ItemReport,
+    repository::writer::{FinalCheck, Written},
+};
 
 /// An item whose snapshot is stored.
 pub(super) struct Stored {

@@ -4,8 +4,19 @@ use std::{thread, time::Duration};
 
 use serde_json::json;
 
-use crate::{alert::{self, Beat, Delivery, Failure}, config::Config, error::{Error, Kind, Result}, history::{History, builder::LedgerInput, ledger::{Ledger, RepositoryEntry}}, outcome::ItemOutcome, stream::cancel::Cancel};
 use super::{Observer, RunReport, Selector};
+use crate::{
+    alert::{self, Beat, Delivery, Failure},
+    config::Config,
+    error::{Error, Kind, Result},
+    history::{
+        History,
+        builder::LedgerInput,
+        ledger::{Ledger, RepositoryEntry},
+    },
+    outcome::ItemOutcome,
+    stream::cancel::Cancel,
+};
 
 /// The number of problems listed in a heartbeat.
 const NAMED: usize = 100;

@@ -4,8 +4,17 @@
 use jiff::Zoned;
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::{config::{AnomalyRules, Config}, error::{Error, Kind, Result}, history::{Check, Content, Dropped, History, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry}, outcome::{ItemOutcome, ItemReport}, repository::{Hosts, Repository}, stream::cancel::Cancel};
 use super::{DroppedItem, Observer, Plan, RunReport, Selector};
+use crate::{
+    config::{AnomalyRules, Config},
+    error::{Error, Kind, Result},
+    history::{
+        Check, Content, Dropped, History, Opened, RunBegin, RunEnd, RunRecord, ledger::RepositoryEntry,
+    },
+    outcome::{ItemOutcome, ItemReport},
+    repository::{Hosts, Repository},
+    stream::cancel::Cancel,
+};
 
 /// The reason is reported once, at the end of the run.
 const UNWRITTEN: &str = "the history cannot be written: the reason follows at the end of the run";

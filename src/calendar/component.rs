@@ -1,11 +1,11 @@
-//! One part of a calendar expression: `*`, a list of numbers and ranges, repetitions.
+//! One component of a calendar expression: `*`, or a list of numbers, ranges and repetitions.
 
-/// The numbers that a part matches.
+/// The numbers that a component matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Component {
     /// Every number.
     Any,
-    /// Those that one of these matches.
+    /// The numbers that at least one of these ranges matches.
     List(Vec<Chain>),
 }
 
@@ -13,13 +13,13 @@ pub(super) enum Component {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chain {
     start: i32,
-    /// The last number that may match; `None` without a bound.
+    /// The last number that may match; `None` for no upper bound.
     end: Option<i32>,
     step: i32,
 }
 
 impl Component {
-    /// Reads a part whose numbers lie from `low` to `high`.
+    /// Parses a component whose numbers lie from `low` to `high`.
     pub(super) fn parse(text: &str, low: i32, high: i32) -> Result<Self, String> {
         if text == "*" {
             return Ok(Self::Any);
@@ -29,7 +29,7 @@ impl Component {
         Ok(Self::List(chains?))
     }
 
-    /// Does it match this number?
+    /// Whether it matches this number.
     pub(super) fn matches(&self, number: i32) -> bool {
         match self {
             Self::Any => true,
@@ -37,8 +37,8 @@ impl Component {
         }
     }
 
-    /// Does it match this day of a month of so many days, if it counts from the end, 1 being the last day? A repetition
-    /// goes towards the end.
+    /// Whether it matches this day of a month with `days` days when it counts from the end, where 1 is the last day. A
+    /// repetition goes towards the end.
     pub(super) fn matches_from_end(&self, day: i32, days: i32) -> bool {
         match self {
             Self::Any => true,
@@ -64,7 +64,7 @@ impl Chain {
             None => (text, None),
         };
         if step == Some(0) {
-            return Err(format!("{text:?} repeats every 0, which never ends"));
+            return Err(format!("{text:?} has a repetition of 0, which must be 1 or more"));
         }
         let bounded = |text: &str| {
             let value = number(text)?;
@@ -77,7 +77,7 @@ impl Chain {
             (Some((start, end)), _) => {
                 let (start, end) = (bounded(start)?, bounded(end)?);
                 if end < start {
-                    return Err(format!("{range:?} ends before it begins"));
+                    return Err(format!("the end of {range:?} is before its start"));
                 }
                 Self { start, end: Some(end), step: step.unwrap_or(1) }
             }
@@ -99,7 +99,7 @@ impl Chain {
 
 fn number(text: &str) -> Result<i32, String> {
     if text.is_empty() || text.len() > 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("{text:?} is no number"));
+        return Err(format!("{text:?} is not a number"));
     }
-    text.parse().map_err(|_| format!("{text:?} is no number"))
+    text.parse().map_err(|_| format!("{text:?} is not a number"))
 }

@@ -13,10 +13,10 @@ use jiff::{
 
 use component::Component;
 
-/// How far an occurrence is looked for: the calendar repeats after 400 years, the years of systemd end with 2199.
+/// The range of years that is searched: the calendar repeats after 400 years, and systemd's years end with 2199.
 const MAX_DAYS: u32 = 366 * 40;
 const YEARS: (i32, i32) = (1970, 2199);
-/// So many occurrences on both sides show how far apart they are.
+/// Number of occurrences before and after a time from which the interval is derived.
 const NEIGHBOURS: usize = 8;
 
 const SHORTHANDS: [(&str, &str); 10] = [
@@ -46,12 +46,12 @@ const WEEKDAYS: [(&str, &str); 7] = [
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
     text: String,
-    /// Whether each weekday counts, Monday first.
+    /// Whether each weekday matches, Monday first.
     weekdays: [bool; 7],
     year: Component,
     month: Component,
     day: Component,
-    /// Days are counted from the end of the month, 1 the last one.
+    /// Whether days are counted from the end of the month, where 1 is the last day.
     from_end: bool,
     hour: Component,
     minute: Component,
@@ -71,7 +71,7 @@ impl FromStr for Calendar {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim();
         parse(text).map_err(|fault| {
-            format!("{text:?} is no calendar expression: {fault}; examples: \"02:00\", \"Sun 04:00\", \"Mon..Fri 22:30\"")
+            format!("{text:?} is not a calendar expression: {fault}; examples: \"02:00\", \"Sun 04:00\", \"Mon..Fri 22:30\"")
         })
     }
 }
@@ -128,13 +128,13 @@ fn parse(text: &str) -> Result<Calendar, String> {
             calendar.set_time(time)?;
         }
         [] => return Err("it is empty".to_owned()),
-        _ => return Err("it has more than weekdays, a date, a time and a time zone".to_owned()),
+        _ => return Err("it has words besides weekdays, a date, a time and a time zone".to_owned()),
     }
     calendar.require_a_day()?;
     Ok(calendar)
 }
 
-/// A time zone, if the word is meant as one.
+/// The time zone, if the word looks like one.
 fn parse_zone(word: &str) -> Result<Option<TimeZone>, String> {
     if word.eq_ignore_ascii_case("utc") {
         return Ok(Some(TimeZone::UTC));
@@ -150,7 +150,7 @@ fn parse_weekdays(text: &str) -> Result<[bool; 7], String> {
     let index = |name: &str| {
         let name = name.to_ascii_lowercase();
         let found = WEEKDAYS.iter().position(|(short, long)| *short == name || *long == name);
-        found.ok_or_else(|| format!("{name:?} is no weekday"))
+        found.ok_or_else(|| format!("{name:?} is not a weekday"))
     };
     let mut days = [false; 7];
     for part in text.split(',') {
@@ -159,7 +159,7 @@ fn parse_weekdays(text: &str) -> Result<[bool; 7], String> {
             None => (index(part)?, index(part)?),
         };
         if to < from {
-            return Err(format!("{part:?} ends before it begins: the week begins with Monday"));
+            return Err(format!("the end of {part:?} is before its start: the week begins with Monday"));
         }
         days[from..=to].fill(true);
     }
@@ -172,7 +172,7 @@ impl Calendar {
         let (hour, minute, second) = match parts.as_slice() {
             [hour, minute] => (hour, minute, &"00"),
             [hour, minute, second] => (hour, minute, second),
-            _ => return Err(format!("{text:?} is no time such as 02:00 or 02:00:30")),
+            _ => return Err(format!("{text:?} is not a time such as 02:00 or 02:00:30")),
         };
         self.hour = Component::parse(hour, 0, 23)?;
         self.minute = Component::parse(minute, 0, 59)?;
@@ -195,14 +195,14 @@ impl Calendar {
         let (year, month) = front.rsplit_once('-').map_or(("*", front), |(year, month)| (year, month));
         self.year = Component::parse(year, YEARS.0, YEARS.1)?;
         self.month = Component::parse(month, 1, 12)?;
-        // systemd counts no further back than every month goes.
+        // systemd accepts only days from the end that every month has.
         self.day = Component::parse(last, 1, if from_end { 28 } else { 31 })?;
         self.from_end = from_end;
         Ok(())
     }
 
-    /// Refuses an expression that no day of the calendar matches, whatever today's date: `*-02-30`, or a weekday that
-    /// the date does not have. A date in the past is no reason: a configuration must not become invalid by time passing.
+    /// Refuses an expression that matches no day of the calendar, whatever today's date: `*-02-30`, or a date with the wrong
+    /// weekday. A date in the past is accepted: a configuration must not become invalid as time passes.
     fn require_a_day(&self) -> Result<(), String> {
         match self.first_days(2).as_slice() {
             [] => {}
@@ -210,20 +210,20 @@ impl Calendar {
                 let zone = self.zone.clone().unwrap_or_else(TimeZone::system);
                 return match self.moments(*only, &zone).next() {
                     Some(_) => Ok(()),
-                    None => Err(format!("it never comes: the change of clocks leaves it out on {only}")),
+                    None => Err(format!("it never occurs: the clock change on {only} skips this time")),
                 };
             }
             _ => return Ok(()),
         }
         let any = Self { weekdays: [true; 7], ..self.clone() };
         Err(match any.first_days(2).as_slice() {
-            [] => "it never comes, as no such month has such a day".to_owned(),
-            [only] => format!("it never comes: {only} is a {}", only.strftime("%A")),
-            _ => "it never comes: none of these dates is on such a weekday".to_owned(),
+            [] => "it never occurs: no month matched by it has that day".to_owned(),
+            [only] => format!("it never occurs: {only} is a {}", only.strftime("%A")),
+            _ => "it never occurs: none of these dates has that weekday".to_owned(),
         })
     }
 
-    /// The first days, `count` at most, of all the years of systemd that match.
+    /// The first matching days, at most `count`, in all years that systemd knows.
     fn first_days(&self, count: usize) -> Vec<Date> {
         let mut days = Vec::new();
         for year in (YEARS.0..=YEARS.1).filter(|year| self.year.matches(*year)) {
@@ -243,12 +243,12 @@ impl Calendar {
         days
     }
 
-    /// The first `count` moments after `after`; fewer if there are no more.
+    /// The first `count` occurrences after `after`; fewer if there are no more.
     pub fn upcoming(&self, after: &Zoned, count: usize) -> Vec<Zoned> {
         std::iter::successors(self.next(after), |moment| self.next(moment)).take(count).collect()
     }
 
-    /// The first moment after `after`; none if there is none.
+    /// The first occurrence after `after`, if there is one.
     pub fn next(&self, after: &Zoned) -> Option<Zoned> {
         let local = self.local(after);
         let mut date = local.date();
@@ -263,7 +263,7 @@ impl Calendar {
         None
     }
 
-    /// The last moment at or before `until`; none if there is none.
+    /// The last occurrence at or before `until`, if there is one.
     pub fn previous(&self, until: &Zoned) -> Option<Zoned> {
         let local = self.local(until);
         let mut date = local.date();
@@ -282,7 +282,7 @@ impl Calendar {
         None
     }
 
-    /// The longest time between two neighbouring moments around `at`: `Mon..Fri 02:00` is at most three days apart.
+    /// The longest interval between two consecutive occurrences around `at`: three days for `Mon..Fri 02:00`.
     pub fn interval(&self, at: &Zoned) -> Option<Duration> {
         let mut moments: Vec<Zoned> = Vec::new();
         let mut before = at.clone();
@@ -309,7 +309,7 @@ impl Calendar {
         }
     }
 
-    /// The first date from `date` on that matches.
+    /// The first matching date at or after `date`.
     fn next_date(&self, mut date: Date) -> Option<Date> {
         for _ in 0..MAX_DAYS {
             let year = i32::from(date.year());
@@ -351,8 +351,8 @@ impl Calendar {
             && day_matches
     }
 
-    /// The moments of a date. A time that the change of clocks leaves out does not come that day, as systemd's timers skip
-    /// it; one that comes twice counts the first time.
+    /// The occurrences on a date. A time that a clock change skips does not occur that day, as with systemd's timers; of a
+    /// time that occurs twice, the first one counts.
     fn moments(&self, date: Date, zone: &TimeZone) -> impl Iterator<Item = Zoned> {
         let zone = zone.clone();
         let (hours, minutes, seconds) =

@@ -13,9 +13,9 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Check the configuration, that every secret file it names can be read, and when what is due next
+    /// Check the configuration and the secret files it names, and print the next times of all schedules
     Check {
-        /// Look at the configuration alone, not at the files it names: for where they are not, such as a build
+        /// Check the configuration alone and not the files it names, for machines that do not have them, such as a build host
         #[arg(long)]
         offline: bool,
     },
@@ -43,12 +43,12 @@ pub(super) fn run(context: &Context, Command::Check { offline }: &Command) -> Re
     })?;
     warn(context, &findings);
     if !offline {
-        context.printer.notice("next: `tik-backup doctor` looks at what the services will find");
+        context.printer.notice("next: `tik-backup doctor` checks everything as the services will find it");
     }
     Ok(SUCCESS)
 }
 
-/// Says what is not as it should be, on stderr.
+/// Prints the findings on stderr.
 pub(super) fn warn(context: &Context, findings: &[Finding]) {
     for finding in findings.iter().filter(|finding| finding.state != State::Ok) {
         let hint = finding.hint.as_ref().map(|hint| format!("\n  → {hint}")).unwrap_or_default();
@@ -62,13 +62,13 @@ fn times(config: &Config, planned: &[Planned]) -> String {
     let mut text =
         if planned.is_empty() { String::new() } else { format!("\n{}", schedules(&screen, planned)) };
     for source in config.sources.iter().filter(|source| source.schedule.is_none()) {
-        let line = format!("backup of {}: no schedule, so that only a run by hand starts it", source.name);
+        let line = format!("backup of {}: no schedule; it runs only when it is started by hand", source.name);
         text.push_str(&format!("{}\n", screen.wrapped(&line, 0, 2)));
     }
     text
 }
 
-/// A line for each schedule, or one for each time where the terminal is too narrow for that.
+/// One line for each schedule, or one for each time if the terminal is too narrow.
 fn schedules(screen: &Screen, planned: &[Planned]) -> String {
     let headings = ["STARTS", "SCHEDULE", "!NEXT"];
     let together: Vec<Vec<String>> =
@@ -88,7 +88,7 @@ fn schedules(screen: &Screen, planned: &[Planned]) -> String {
             continue;
         }
         for (number, time) in plan.next.iter().enumerate() {
-            // The name stands beside the first of its times.
+            // The name is only beside the first of its times.
             let (title, schedule) =
                 if number == 0 { (title.clone(), plan.schedule.clone()) } else { Default::default() };
             rows.push(vec![title, schedule, shown(time)]);
@@ -105,15 +105,16 @@ fn next_times(plan: &Planned) -> String {
     if plan.next.is_empty() {
         return match plan.source {
             Some(_) => {
-                "none: its time is over. Its items count as late as if there were no schedule".to_owned()
+                "none: its last time has passed. Its items become late as if the source had no schedule"
+                    .to_owned()
             }
-            None => "none: its time is over".to_owned(),
+            None => "none: its last time has passed".to_owned(),
         };
     }
     let mut text = plan.next.iter().map(shown).collect::<Vec<_>>().join(", ");
     if plan.late_by_default {
         text.push_str(
-            " (until it has begun, or has come again, its items count as late as if there were no schedule)",
+            " (its next time is too far away: its items become late as if the source had no schedule)",
         );
     }
     text

@@ -1,4 +1,4 @@
-//! `tik-backup generate`: what a package installs beside the program.
+//! `tik-backup generate`: manual pages and shell completions for packages.
 
 use std::{fs, io, path::PathBuf};
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder for man/ and completions/
+    /// Directory for man/ and completions/
     #[arg(long, value_name = "DIR")]
     output: PathBuf,
 }

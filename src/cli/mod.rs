@@ -31,11 +31,20 @@ mod unlock;
 mod watch;
 mod written;
 
-use std::{path::{Path, PathBuf}, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
-use crate::{config::Config, error::{Error, Result}, known, output::Printer, stream::cancel::Cancel};
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    known,
+    output::Printer,
+    stream::cancel::Cancel,
+};
 
 /// Backs up every database it finds into a restic repository, and restores it.
 #[derive(Debug, Parser)]

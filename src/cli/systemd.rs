@@ -13,13 +13,13 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Bring this folder up to date, for example /etc/systemd/system; without it the units are printed
+    /// Bring this directory up to date, for example /etc/systemd/system; without it the units are printed
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Change nothing; end with code 5 if the folder is not up to date
+    /// Change nothing; exit with code 5 if the directory is not up to date
     #[arg(long, requires = "output")]
     check: bool,
-    /// The program's file that the units start [default: this one]
+    /// The program that the units start [default: this one]
     #[arg(long, value_name = "FILE")]
     executable: Option<PathBuf>,
 }
@@ -29,9 +29,9 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let executable = match &args.executable {
         Some(path) => path.clone(),
         None => std::env::current_exe().map_err(|e| {
-            Error::failed("this program's own file is not known")
+            Error::failed("cannot find the path of this program")
                 .because(&e)
-                .hint("name it with --executable")
+                .hint("give it with --executable")
         })?,
     };
     let units = units::units(&config, &executable);
@@ -65,7 +65,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     Ok(SUCCESS)
 }
 
-/// Whether the repository is a directory in which there is nothing of one yet.
+/// Whether the location is a directory on this machine without a repository in it.
 fn is_new(config: &Config) -> bool {
     let location = match &config.repository.location {
         RepositoryLocation::File { file, .. } if file.is_elsewhere() => None,
@@ -79,7 +79,7 @@ fn listing(changes: &Changes) -> String {
     changes.iter().map(|(name, change)| format!("{:<9} {name}\n", change.as_str())).collect()
 }
 
-/// What the units cannot do by themselves.
+/// Prints the steps that the units do not do themselves.
 fn notices(context: &Context, config: &Config) {
     for source in units::without_timer(config) {
         context
@@ -87,10 +87,10 @@ fn notices(context: &Context, config: &Config) {
             .notice(&format!("warning: no timer starts {source}: it has no `schedule` in the configuration"));
     }
     if config.alerts.is_empty() {
-        context.printer.notice("warning: failures are not alerted: the configuration has no [[alerts]]");
+        context.printer.notice("warning: no alerts are sent: the configuration has no [[alerts]]");
     }
     let user = &config.systemd.user;
-    // As the services' user: what it reads itself, and what systemd hands over.
+    // As the services' user sees it: files that it reads itself, and credentials from systemd.
     super::config::warn(context, &doctor::files(config));
     super::config::warn(context, &doctor::over(config));
     for error in doctor::unusable_files(config) {
@@ -112,7 +112,7 @@ fn notices(context: &Context, config: &Config) {
     }
 }
 
-/// Whether no user of this name is known, as far as that can be found out: `getent` asks everything that logins ask.
+/// Whether no user of this name is known. `getent` asks all databases that logins use; if it fails, the answer is no.
 fn user_is_missing(user: &str) -> bool {
     let output = std::process::Command::new("getent").args(["passwd", "--", user]).output();
     output.is_ok_and(|output| output.status.code() == Some(2))

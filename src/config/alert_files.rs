@@ -1,4 +1,4 @@
-//! The files that `[[alerts]]` names: URLs, topics, tokens and certificates, judged without sending anything.
+//! The files that `[[alerts]]` names: URLs, topics, tokens and certificates, checked without sending anything.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl AlertConfig {
-    /// The patterns of its sources that fit none of these names.
+    /// The patterns in `sources` that match none of these names.
     pub(crate) fn unmatched<'a>(&'a self, names: &[&str]) -> Vec<&'a str> {
         let fits = |pattern: &str| {
             Patterns::new([pattern]).is_ok_and(|one| names.iter().any(|name| one.matched(name).is_some()))
@@ -17,7 +17,7 @@ impl AlertConfig {
         self.sources.iter().filter(|pattern| !fits(pattern)).collect()
     }
 
-    /// The file with certificates of authorities that it trusts besides the system's.
+    /// The file with certificate authorities that it trusts besides the system's.
     pub(crate) fn ca_file(&self) -> Option<&Path> {
         match &self.kind {
             AlertKind::Webhook(webhook) => webhook.ca_file.as_deref(),
@@ -27,8 +27,8 @@ impl AlertConfig {
         }
     }
 
-    /// What is wrong with the files that it names, as far as that shows without sending anything. Of credentials that only a
-    /// unit of systemd has nothing is said.
+    /// Problems with the files that it names, as far as they can be found without sending anything. Credentials that only a
+    /// systemd unit has are not checked.
     pub(crate) fn unusable_files(&self) -> Vec<Error> {
         let mut problems = Vec::new();
         for file in self.secret_files().into_iter().filter(|file| !file.is_elsewhere()) {
@@ -79,7 +79,7 @@ impl AlertConfig {
     }
 }
 
-/// What is wrong with the URL of an alert, without any part of it.
+/// The fault of an alert's URL, without repeating any part of it.
 pub(crate) fn url_fault(text: &str) -> Option<&'static str> {
     let Ok(url) = reqwest::Url::parse(text.trim()) else {
         return Some("is not valid: it must begin with https:// and the name of a host");
@@ -91,7 +91,7 @@ pub(crate) fn url_fault(text: &str) -> Option<&'static str> {
     match url.scheme() {
         "https" => None,
         "http" if local => None,
-        "http" => Some("begins with http://, which anybody on the way can read; use https://"),
+        "http" => Some("begins with http://, which is not encrypted; use https://"),
         _ => Some("does not begin with https://"),
     }
 }
@@ -99,7 +99,7 @@ pub(crate) fn url_fault(text: &str) -> Option<&'static str> {
 /// Loads the file with the URL of an alert.
 ///
 /// # Errors
-/// Exit code 2: the file cannot be used, or what it holds is no URL that messages can be sent to.
+/// Exit code 2: the file cannot be used, or its content is not a URL that messages can be sent to.
 pub(crate) fn load_url(file: &SecretFile) -> Result<Secret> {
     let url = file.load()?;
     match url_fault(url.expose()) {
@@ -112,7 +112,7 @@ pub(crate) fn load_url(file: &SecretFile) -> Result<Secret> {
 /// Loads the file with the topic of ntfy.
 ///
 /// # Errors
-/// Exit code 2: the file cannot be used, or what it holds is no name of a topic.
+/// Exit code 2: the file cannot be used, or its content is not the name of a topic.
 pub(crate) fn load_topic(file: &SecretFile) -> Result<Secret> {
     let topic = file.load()?;
     if is_topic(topic.expose()) {
@@ -122,7 +122,7 @@ pub(crate) fn load_topic(file: &SecretFile) -> Result<Secret> {
         .hint("write the name of the topic alone into the file, not its URL"))
 }
 
-/// What ntfy takes for the name of a topic.
+/// Whether ntfy accepts this as the name of a topic.
 pub(super) fn is_topic(topic: &str) -> bool {
     (1..=64).contains(&topic.len()) && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }

@@ -1,4 +1,4 @@
-//! `[[alerts]]`: who is told, and how.
+//! `[[alerts]]`: the channels that alerts go to.
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -22,17 +22,17 @@ const KINDS: [&str; 4] = ["webhook", "ntfy", "email", "heartbeat"];
 pub struct AlertConfig {
     /// Its name, unique among the channels.
     pub name: String,
-    /// The sources that it is told of.
+    /// The sources whose alerts it gets.
     pub sources: Patterns,
-    /// How long one try may take.
+    /// Time limit of one attempt.
     pub timeout: Duration,
-    /// How often a message is tried before it waits for the next run, 1 to 8.
+    /// Number of attempts, 1 to 8, after which a message waits for the next run.
     pub tries: usize,
-    /// What it is and how to reach it.
+    /// Its kind with the settings of that kind.
     pub kind: AlertKind,
 }
 
-/// What a channel is.
+/// The kind of a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AlertKind {
     /// An HTTP request with JSON.
@@ -41,12 +41,12 @@ pub enum AlertKind {
     Ntfy(NtfyConfig),
     /// Mail.
     Email(EmailConfig),
-    /// A sign of life for a service that raises the alarm when it stays away.
+    /// A regular request to a service that raises an alarm when the request is missing.
     Heartbeat(HeartbeatConfig),
 }
 
 impl AlertKind {
-    /// The word for it in the configuration.
+    /// Its name in the configuration.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Webhook(_) => "webhook",
@@ -60,7 +60,7 @@ impl AlertKind {
 /// The form of a webhook's JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookFormat {
-    /// Our own, with `text` among its fields.
+    /// This program's own form, with `text` among its fields.
     Plain,
     /// Slack's incoming webhooks.
     Slack,
@@ -68,7 +68,7 @@ pub enum WebhookFormat {
     Mattermost,
     /// Discord's webhooks.
     Discord,
-    /// A workflow of Microsoft Teams that takes an adaptive card.
+    /// A workflow of Microsoft Teams that accepts an adaptive card.
     Teams,
     /// `sendMessage` of Telegram's bots.
     Telegram,
@@ -81,11 +81,11 @@ pub struct WebhookConfig {
     pub url_file: SecretFile,
     /// Form of the JSON.
     pub format: WebhookFormat,
-    /// The chat for Telegram; present exactly with that form.
+    /// The chat for Telegram; only present with that format.
     pub chat_id: Option<String>,
     /// File with a token for the header `Authorization`.
     pub token_file: Option<SecretFile>,
-    /// File with certificates of authorities to trust besides the system's.
+    /// File with certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -98,11 +98,11 @@ pub struct NtfyConfig {
     pub topic: Topic,
     /// File with an access token.
     pub token_file: Option<SecretFile>,
-    /// File with certificates of authorities to trust besides the system's.
+    /// File with certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
-/// Where the name of a topic stands: on a public server it is a secret, so `Debug` does not show it.
+/// The source of a topic's name: on a public server the name is a secret, so `Debug` does not show it.
 #[derive(Clone, PartialEq)]
 pub enum Topic {
     /// In the configuration.
@@ -127,7 +127,7 @@ pub enum SmtpTls {
     Starttls,
     /// TLS from the first byte.
     Tls,
-    /// None, to a server on this machine.
+    /// No TLS, for a server on this machine.
     None,
 }
 
@@ -144,9 +144,9 @@ pub struct EmailConfig {
     pub login: Option<(String, SecretFile)>,
     /// Address of the sender.
     pub from: String,
-    /// Addresses of those who are told.
+    /// Addresses of the recipients.
     pub to: Vec<String>,
-    /// File with certificates of authorities to trust besides the system's.
+    /// File with certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
@@ -155,14 +155,14 @@ pub struct EmailConfig {
 pub struct HeartbeatConfig {
     /// File with the URL, to which `/start` and `/fail` are added.
     pub url_file: SecretFile,
-    /// File with certificates of authorities to trust besides the system's.
+    /// File with certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
 }
 
 /// Reads all channels.
 pub(super) fn read(root: &mut Reader<'_>) -> Vec<AlertConfig> {
     let mut alerts: Vec<AlertConfig> = Vec::new();
-    // All names in the file: a source with a mistake is no unknown one.
+    // All names in the file: a source with a mistake in it is not an unknown one.
     let named = root.value("sources").and_then(DeValue::as_table).map(in_file_order).unwrap_or_default();
     let names: Vec<&str> = named.into_iter().map(|(name, ..)| name).collect();
     for reader in root.tables("alerts") {
@@ -179,7 +179,7 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig], names: &[&str]) ->
     let name = reader.string("name");
     let sources = reader.patterns("sources");
     if sources.as_ref().is_some_and(Patterns::is_empty) {
-        reader.problem("sources", "an empty list would tell nothing; leave the key out for all sources");
+        reader.problem("sources", "an empty list would send nothing; leave the key out for all sources");
     }
     for unknown in
         sources.iter().flat_map(Patterns::iter).filter(|text| is_plain(text) && !names.contains(text))
@@ -204,7 +204,7 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig], names: &[&str]) ->
                 (None, None) => String::new(),
             };
             let known = KINDS.join(", ");
-            let what = format!("{other:?} is no kind of alert; there are: {known}{meant}");
+            let what = format!("unknown kind of alert {other:?}; the kinds are: {known}{meant}");
             reader.problem("kind", &what);
             return None;
         }
@@ -222,7 +222,7 @@ fn read_alert(mut reader: Reader<'_>, others: &[AlertConfig], names: &[&str]) ->
     Some(AlertConfig { name, sources, timeout, tries, kind: kind? })
 }
 
-/// Whether a pattern is a name, which stands for itself alone.
+/// Whether a pattern is a plain name, which matches only itself.
 fn is_plain(pattern: &str) -> bool {
     !pattern.contains(['*', '?', '[', ']', '{', '}', '\\'])
 }
@@ -285,14 +285,14 @@ fn read_ntfy(reader: &mut Reader<'_>) -> Option<NtfyConfig> {
     Some(NtfyConfig { url: url.trim_end_matches('/').to_owned(), topic: topic?, token_file, ca_file })
 }
 
-/// Whether this is a URL without user or query, and not one that anybody on the way could read.
+/// Whether this is a URL without user or query, encrypted unless it leads to this machine.
 fn is_server(url: &str) -> bool {
     if url.contains(['@', '?', '#', ' ']) {
         return false;
     }
     let host = |rest: &str| {
         let authority = rest.split('/').next().unwrap_or_default();
-        // The colons of an IPv6 address stand in brackets.
+        // An IPv6 address has its colons in brackets.
         let end = authority.rfind(':').filter(|end| !authority[*end..].contains(']'));
         authority[..end.unwrap_or(authority.len())].trim_matches(['[', ']']).to_owned()
     };
@@ -334,11 +334,11 @@ fn read_email(reader: &mut Reader<'_>) -> Option<EmailConfig> {
     let from = reader.string("from");
     reader.missing("from", "the address of the sender");
     let listed = reader.strings("to");
-    reader.missing("to", "the addresses of those who are told, as a list");
+    reader.missing("to", "the addresses of the recipients, as a list");
     let none = listed.as_ref().is_some_and(Vec::is_empty);
     let to = listed.unwrap_or_default();
     if none {
-        reader.problem("to", "names nobody; give at least one address");
+        reader.problem("to", "the list is empty; give at least one address");
     }
     for (key, address) in from.iter().map(|a| ("from", a)).chain(to.iter().map(|a| ("to", a))) {
         if address.parse::<lettre::message::Mailbox>().is_err() {
@@ -360,7 +360,7 @@ fn read_heartbeat(reader: &mut Reader<'_>) -> Option<HeartbeatConfig> {
 }
 
 impl Reader<'_> {
-    /// A text, or a whole number taken for one.
+    /// A text, or a whole number read as text.
     fn text_or_number(&mut self, key: &'static str) -> Option<String> {
         match self.value(key)? {
             DeValue::Integer(number) => Some(number.to_string()),

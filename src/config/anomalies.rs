@@ -1,23 +1,24 @@
-//! `[anomalies]`: what counts as a change that somebody should look at.
+//! `[anomalies]`: the thresholds from which a change is suspicious.
 
 use std::time::Duration;
 
 use crate::settings::reader::Reader;
 
-/// When a backup differs so much from those before it that its item's older snapshots are held.
+/// Thresholds for the difference to earlier backups. Beyond them, older snapshots of the item are kept until the change is
+/// accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnomalyRules {
-    /// A table that lost more than this part of its rows, in percent; 0 for never.
+    /// Percentage of its rows that a table may lose; 0 turns the check off.
     pub rows_lost: u8,
-    /// Tables that had fewer rows than this are not looked at.
+    /// Tables that had fewer rows than this are not checked.
     pub min_rows: u64,
-    /// A backup that lost more than this part of its usual size, in percent; 0 for never.
+    /// Percentage of its usual size that a backup may lose; 0 turns the check off.
     pub size_lost: u8,
-    /// Items whose usual size, in bytes, is smaller are not looked at.
+    /// Items with a smaller usual size, in bytes, are not checked.
     pub min_size: u64,
-    /// Whether a table or schema that is no longer there counts.
+    /// Whether a table or schema that vanished is suspicious.
     pub vanished: bool,
-    /// Content that stayed the same for longer than this, and for unusually long; zero for never.
+    /// How long content may stay unchanged, if that is unusual for the item; zero turns the check off.
     pub unchanged: Duration,
 }
 
@@ -34,7 +35,7 @@ impl Default for AnomalyRules {
     }
 }
 
-/// Reads a table of rules; what it leaves out is taken from `base`, or from the defaults.
+/// Reads a table of rules; missing keys are taken from `base`, or from the defaults.
 pub(super) fn read(mut reader: Reader<'_>, base: Option<&AnomalyRules>) -> AnomalyRules {
     let mut rules = base.cloned().unwrap_or_default();
     for (key, field) in [("rows_lost", &mut rules.rows_lost), ("size_lost", &mut rules.size_lost)] {

@@ -1,4 +1,4 @@
-//! `[dashboard]`: where the page is served, and to whom.
+//! `[dashboard]`: the address of the dashboard, and who may see it.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,25 +11,25 @@ use crate::settings::{SecretFile, reader::Reader};
 const REFRESH: Duration = Duration::from_secs(60);
 const PORT: u16 = 8740;
 
-/// The page.
+/// The dashboard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DashboardConfig {
-    /// Where it is served.
+    /// The address that it listens on.
     pub listen: Listen,
-    /// File with the token that everybody has to show.
+    /// File with the token that every visitor must give.
     pub token_file: Option<SecretFile>,
-    /// Whether a proxy before it decides who may see it.
+    /// Whether a reverse proxy in front of it decides who may see it.
     pub behind_proxy: bool,
-    /// Time between two looks at the repository.
+    /// Time between two surveys of the repository.
     pub refresh: Duration,
 }
 
-/// Where something listens.
+/// An address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// An address of this machine.
     Tcp(SocketAddr),
-    /// A socket in the file system, for those whom its folder lets in.
+    /// A socket in the file system. The permissions of its directory decide who can connect.
     Unix(PathBuf),
 }
 
@@ -75,7 +75,7 @@ impl std::fmt::Display for Listen {
 }
 
 impl DashboardConfig {
-    /// Why it must not be served so; nothing if it may.
+    /// The reason to refuse these settings, if there is one.
     pub fn refusal(&self) -> Option<String> {
         let open = match &self.listen {
             Listen::Tcp(address) => !address.ip().is_loopback(),
@@ -83,8 +83,8 @@ impl DashboardConfig {
         };
         (open && self.token_file.is_none() && !self.behind_proxy).then(|| {
             format!(
-                "{} can be reached from other machines, and nobody is asked who they are: listen on 127.0.0.1, give a \
-                 token_file, or say behind_proxy = true if a proxy asks",
+                "other machines can reach {} without authentication: listen on 127.0.0.1, set token_file, or set \
+                 behind_proxy = true if a reverse proxy authenticates visitors",
                 self.listen
             )
         })

@@ -1,4 +1,4 @@
-//! The configuration: where it is found, what it holds, and what is wrong with it.
+//! The configuration: finding the file, reading it, and reporting everything that is wrong with it.
 //!
 //! `docs/configuration.md` describes every key.
 
@@ -45,12 +45,12 @@ use crate::{
     source::{KindConfig, Source},
 };
 
-/// Where the package puts an example.
+/// The example that the Debian package installs.
 const EXAMPLE: &str = "/usr/share/doc/tik-backup/examples/config.toml";
-/// Where the configuration lies if nothing else is said.
+/// Default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/tik-backup/config.toml";
-/// The systemd credential with the configuration: a file that only root may read then keeps no service from running,
-/// and from telling what else is wrong.
+/// The systemd credential with the configuration. With it, services run and send alerts even if only root can read the
+/// file.
 pub(crate) const CREDENTIAL: &str = "configuration";
 /// The environment variable that names another configuration file.
 pub const PATH_VARIABLE: &str = "TIK_BACKUP_CONFIG";
@@ -60,44 +60,44 @@ pub const PATH_VARIABLE: &str = "TIK_BACKUP_CONFIG";
 pub struct Config {
     /// The file it was read from, absolute.
     pub path: PathBuf,
-    /// Folder of the history and of spooled alerts.
+    /// Directory of the history and of spooled alerts.
     pub state_dir: PathBuf,
     /// How many items are backed up at the same time, 1 to 64.
     pub jobs: usize,
     /// The repository.
     pub repository: RepositoryConfig,
-    /// The host that the configuration names, where a command looks at another: then `repository.host` is that one.
+    /// The configured host, if a command works on another one: `repository.host` is then the other one.
     pub own_host: Option<String>,
-    /// What is kept of each item, unless its source says otherwise.
+    /// The default retention; a source may override it.
     pub retention: Retention,
-    /// How old the newest snapshot of an item may be, unless its source or its schedule says otherwise.
+    /// Maximum age of an item's newest snapshot, unless its source or its schedule sets another.
     pub max_age: Option<Duration>,
-    /// How old the last proof of an item may be, unless its source says otherwise; absent for no limit.
+    /// Maximum age of an item's last proof, unless its source sets another; absent for no limit.
     pub max_proof_age: Option<Duration>,
-    /// How often a problem that lasts is told again.
+    /// Time between reminders of a problem that lasts.
     pub remind_every: Duration,
-    /// How drills are made.
+    /// Settings of drills.
     pub drill: DrillConfig,
-    /// How the program runs as a service.
+    /// Settings of the systemd units.
     pub systemd: SystemdConfig,
-    /// Where the page is served, if it is to be.
+    /// Settings of the dashboard, if it is configured.
     pub dashboard: Option<DashboardConfig>,
-    /// What only people know and the runbook needs.
+    /// Information for the runbook that the program cannot find out.
     pub runbook: RunbookConfig,
-    /// Who is told.
+    /// The channels of alerts.
     pub alerts: Vec<AlertConfig>,
     /// The sources in the order of the file. May be empty: a repository can be inspected without any.
     pub sources: Vec<SourceConfig>,
 }
 
-/// Where snapshots go.
+/// Settings of the repository.
 #[derive(Debug, Clone)]
 pub struct RepositoryConfig {
     /// Path or URL of the repository.
     pub location: RepositoryLocation,
     /// File with the repository's password.
     pub password_file: SecretFile,
-    /// A folder on which a filesystem must be mounted.
+    /// A directory on which a filesystem must be mounted.
     pub mount: Option<PathBuf>,
     /// The host written into snapshots.
     pub host: String,
@@ -107,9 +107,9 @@ pub struct RepositoryConfig {
     pub verify_writes: bool,
     /// Free space, in bytes, below which no run starts.
     pub min_free: u64,
-    /// How long to wait for somebody else's lock.
+    /// How long to wait for a lock of another process.
     pub lock_wait: Duration,
-    /// How long operations on the storage are tried again while it does not answer.
+    /// How long operations are retried while the storage does not answer.
     pub retry_for: Duration,
     /// Size of pack files, in bytes, 4 MiB to 128 MiB.
     pub pack_size: u64,
@@ -119,22 +119,22 @@ pub struct RepositoryConfig {
     pub options_files: BTreeMap<String, SecretFile>,
 }
 
-/// Which snapshots of an item are kept; a snapshot stays if any of the rules wants it. Not all are 0.
+/// The retention policy of an item: a snapshot is kept if any rule keeps it. At least one rule is not 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// All that are younger than this, counted back from the newest; zero for no such rule.
+    /// Keep all snapshots younger than this, counted back from the newest; zero turns the rule off.
     pub keep_within: Duration,
-    /// The newest ones.
+    /// Keep this number of newest snapshots.
     pub keep_last: u32,
-    /// The newest of each of that many hours.
+    /// Keep the newest snapshot of each hour, for this number of hours.
     pub keep_hourly: u32,
-    /// The newest of each of that many days.
+    /// Keep the newest snapshot of each day, for this number of days.
     pub keep_daily: u32,
-    /// The newest of each of that many weeks.
+    /// Keep the newest snapshot of each week, for this number of weeks.
     pub keep_weekly: u32,
-    /// The newest of each of that many months.
+    /// Keep the newest snapshot of each month, for this number of months.
     pub keep_monthly: u32,
-    /// The newest of each of that many years.
+    /// Keep the newest snapshot of each year, for this number of years.
     pub keep_yearly: u32,
 }
 
@@ -152,11 +152,11 @@ impl Default for Retention {
     }
 }
 
-/// A second run on the same day must not remove the snapshot of the night before it.
+/// With the default, a second run on the same day does not remove the snapshot of the night before it.
 const KEEP_WITHIN: Duration = Duration::from_secs(48 * 3600);
 
 impl Retention {
-    /// `keep_within` in its largest whole unit, such as `48 h` or `30 days`, if it is a rule.
+    /// `keep_within` in its largest whole unit, such as `48 h` or `30 days`, unless the rule is off.
     pub fn period(&self) -> Option<String> {
         let seconds = self.keep_within.as_secs();
         Some(match seconds {
@@ -183,34 +183,34 @@ impl Retention {
     }
 }
 
-/// One source: something that holds items to back up.
+/// A source: a server, tenant or list of directories whose items are backed up.
 #[derive(Debug, Clone)]
 pub struct SourceConfig {
     /// Its name, unique in the configuration.
     pub name: SourceName,
-    /// When it is due: a systemd calendar expression.
+    /// Its schedule, a systemd calendar expression.
     pub schedule: Option<Calendar>,
-    /// How old the newest snapshot of an item may be, if that does not follow from the schedule.
+    /// Maximum age of an item's newest snapshot, if it does not follow from the schedule.
     pub max_age: Option<Duration>,
-    /// How old what was last proven of an item may be; absent for no limit.
+    /// Maximum age of an item's last proof; absent for no limit.
     pub max_proof_age: Option<Duration>,
-    /// What counts as a suspicious change.
+    /// Thresholds of suspicious changes.
     pub anomalies: AnomalyRules,
-    /// What is kept of its items: the source's own rules over the general ones.
+    /// Retention of its items: the source's own rules override the general ones.
     pub retention: Retention,
-    /// How many of its items may be backed up at the same time, if fewer than in general.
+    /// Number of its items backed up at the same time, if lower than the general number.
     pub jobs: Option<usize>,
-    /// How long a stream may stand still before its item counts as failed.
+    /// How long a stream may be idle before its item fails.
     pub idle_timeout: Duration,
-    /// What it is and how to reach it.
+    /// The settings of its kind.
     pub kind: Arc<dyn KindConfig>,
 }
 
 impl SourceConfig {
-    /// The source that this describes. Reads the files with its secrets.
+    /// Opens the source, which reads the files with its secrets.
     ///
     /// # Errors
-    /// Exit code 2: a file cannot be used, or what it holds is not valid.
+    /// Exit code 2: a file cannot be used, or its content is not valid.
     pub fn open(&self) -> Result<Box<dyn Source>> {
         self.kind.open(&SourceSettings { name: self.name.clone(), idle_timeout: self.idle_timeout })
     }
@@ -239,9 +239,8 @@ impl Config {
     fn load_from((path, origin): (PathBuf, Origin)) -> Result<Self> {
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) => {
-                secret::handed(&error, CREDENTIAL).ok_or_else(|| unreadable(&path, origin, &error))?
-            }
+            Err(error) => secret::credential_instead(&error, CREDENTIAL)
+                .ok_or_else(|| unreadable(&path, origin, &error))?,
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -252,13 +251,14 @@ impl Config {
         Self::parse(&text, &path)
     }
 
-    /// Reads a configuration text. `path` is its file in messages, and relative paths start from its folder.
+    /// Reads a configuration text. `path` is its file in messages, and relative paths start from its directory.
     ///
     /// # Errors
-    /// Exit code 2 with everything that is wrong, one line each: file, line, key, and what would be right.
+    /// Exit code 2 with all problems, one line each: file, line, key, and the accepted values.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
-        let absolute = std::path::absolute(path)
-            .map_err(|error| Error::usage(format!("{}: no usable path", path.display())).because(&error))?;
+        let absolute = std::path::absolute(path).map_err(|error| {
+            Error::usage(format!("{}: cannot make the path absolute", path.display())).because(&error)
+        })?;
         let folder = absolute.parent().unwrap_or(Path::new("/")).to_owned();
         let document = Document::new(text, path, folder);
         let config = schema::read(&document, absolute);
@@ -271,7 +271,7 @@ impl Config {
     }
 }
 
-/// Who named the configuration file.
+/// Where the path of the configuration file comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Argument,

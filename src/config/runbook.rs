@@ -1,33 +1,33 @@
-//! `[runbook]`: what only people know and the recovery runbook needs.
+//! `[runbook]`: information for the recovery runbook that the program cannot find out.
 
 use super::SourceConfig;
 use crate::settings::reader::Reader;
 
-/// What the runbook says beyond what the program knows.
+/// Information for the runbook that the program cannot find out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunbookConfig {
-    /// Whose installation this is.
+    /// The organisation that runs this installation.
     pub organisation: Option<String>,
-    /// Where the repository's password is kept besides on the host.
+    /// Where another copy of the repository's password is kept.
     pub escrow: Option<String>,
     /// How the storage is reached without this host: its name, its account, who pays for it.
     pub storage: Option<String>,
-    /// Sources in the order in which they are brought back; those left out follow.
+    /// Sources in the order of recovery; the others follow.
     pub order: Vec<String>,
-    /// What else is worth knowing, as one paragraph each.
+    /// Further paragraphs.
     pub notes: Vec<String>,
-    /// Who is called, in this order.
+    /// People to call, in this order.
     pub contacts: Vec<Contact>,
 }
 
-/// Somebody who is called.
+/// A person to call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
     /// The name.
     pub name: String,
-    /// What for.
+    /// Their role.
     pub role: Option<String>,
-    /// How: telephone, mail, chat.
+    /// Telephone numbers, mail addresses or chat channels.
     pub reach: Vec<String>,
 }
 

@@ -33,7 +33,7 @@ const MAX_KEEP: i64 = 1_000_000;
 /// Bounds of ages and of the time between reminders.
 const AGES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(10 * 365 * 86_400);
-/// With a drill a week, one may be missed.
+/// With one drill a week, one drill may be missed.
 const MAX_PROOF_AGE: Duration = Duration::from_secs(15 * 86_400);
 const REMIND_EVERY: Duration = Duration::from_secs(86_400);
 
@@ -138,18 +138,18 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
     })
 }
 
-/// The mount point must be one that can be away, and the repository must lie below it.
+/// The mount point must not be `/`, and the repository must lie below it.
 fn check_mount(reader: &Reader<'_>, mount: &Path, location: Option<&RepositoryLocation>) {
     let folder = location::plain(mount);
     if folder == Path::new("/") {
-        let what = "/ is always mounted, so this guards nothing: name the mount point of the storage, or leave the key out";
+        let what = "/ is always mounted, so this protects nothing: name the mount point of the storage, or leave the key out";
         return reader.problem("mount", what);
     }
     let Some(RepositoryLocation::Given(text)) = location else { return };
     let Some(path) = location::path_in(text) else { return };
     let resolved = || Some(path.canonicalize().ok()?.starts_with(mount.canonicalize().ok()?));
     let below = location::plain(path).starts_with(&folder);
-    // Links decide where both are there.
+    // Where both exist, symbolic links are followed.
     if !resolved().unwrap_or(below) {
         let what = format!(
             "`location` {} is not below {}: name the mount point of the storage that holds the repository",
@@ -194,7 +194,7 @@ fn read_options(reader: &Reader<'_>) -> BTreeMap<String, String> {
     for (key, _, value) in reader.entries() {
         match value.as_str() {
             _ if is_secret_option(key) => {
-                let what = "a secret does not stand in the configuration: \
+                let what = "a secret must not be in the configuration: \
                             put it into a file and name that file under this key in [repository.options_files]";
                 reader.problem(key, what);
             }
@@ -214,7 +214,7 @@ fn read_options_files(
     let mut files = BTreeMap::new();
     for (key, _, value) in reader.entries() {
         if options.contains_key(key) {
-            reader.problem(key, "stands in [repository.options] as well; keep one of them");
+            reader.problem(key, "is in [repository.options] too; keep one of them");
         }
         let Some(text) = value.as_str() else {
             reader.problem(key, &format!("must be a string with a path, not {}", type_of(value)));
@@ -234,7 +234,7 @@ fn read_options_files(
     files
 }
 
-/// Reads a retention table; what it leaves out is taken from `base`, or from the defaults.
+/// Reads a retention table; missing keys are taken from `base`, or from the defaults.
 fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention {
     let mut rule = base.cloned().unwrap_or_default();
     for (key, field) in [
@@ -254,7 +254,7 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
     if let Some(within) = within {
         rule.keep_within = within;
     }
-    // By itself it is a rule only where somebody chose it: its default would leave two days of snapshots.
+    // It may be the only rule only if it is configured: the default would keep just two days of snapshots.
     let chosen = within.is_some() || base.is_some_and(Retention::is_empty);
     if reader.is_present() && rule.is_empty() && (!chosen || rule.keep_within.is_zero()) {
         reader.table_problem("all values are 0, so that every snapshot would be removed; keep at least one");
@@ -263,7 +263,7 @@ fn read_retention(mut reader: Reader<'_>, base: Option<&Retention>) -> Retention
     rule
 }
 
-/// What a source takes over unless it says something else, and what is not backed up.
+/// Defaults that a source inherits, and directories that are never backed up.
 struct Base<'a> {
     retention: &'a Retention,
     anomalies: &'a AnomalyRules,
@@ -272,12 +272,12 @@ struct Base<'a> {
     own: OwnPlaces<'a>,
 }
 
-/// `max_age` and `max_proof_age`, which may also be told to be without limit.
+/// Reads `max_age` and `max_proof_age`, which may also be "never".
 fn read_ages(reader: &mut Reader<'_>) -> (Option<Duration>, Option<Option<Duration>>) {
     let max_age = reader.duration("max_age", AGES);
     let never = reader.is_text("max_proof_age", "never");
     if never {
-        // Read, so that it counts as known.
+        // Read, so that the key is not reported as unknown.
         reader.string("max_proof_age");
         return (max_age, Some(None));
     }
@@ -305,7 +305,7 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
     match reader.entries().iter().find_map(|(inner, _, value)| dotted(inner, value)) {
         Some(inner) if kind.is_none() => {
             let quoted = format!("{}.{inner}", reader.own_name());
-            reader.table_problem(&format!("a name with a dot stands in quotes: [sources.{quoted:?}]"));
+            reader.table_problem(&format!("a name with a dot needs quotes: [sources.{quoted:?}]"));
         }
         _ => reader.missing("kind", &format!("the kind of source, one of: {}", kinds())),
     }
@@ -318,15 +318,14 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
     let idle_timeout = reader.duration("idle_timeout", least..=MAX_IDLE_TIMEOUT).unwrap_or(IDLE_TIMEOUT);
     let kind = kind?;
     let Some(found) = kind_named(&kind) else {
-        // The other keys cannot be judged: which are valid depends on the kind.
+        // The other keys cannot be checked: the valid ones depend on the kind.
         let near = nearest(&kind, KINDS.iter().map(|kind| kind.name()));
         let meant = match (near, kind_by_other_name(&kind)) {
             (Some(near), _) => format!("; did you mean {near:?}?"),
             (None, Some(other)) => format!("; {other}"),
             (None, None) => String::new(),
         };
-        let what =
-            format!("{kind:?} is no kind of source that this version knows; it knows: {}{meant}", kinds());
+        let what = format!("unknown source kind {kind:?}; the kinds are: {}{meant}", kinds());
         reader.problem("kind", &what);
         return None;
     };
@@ -345,7 +344,7 @@ fn read_source(mut reader: Reader<'_>, name: Option<SourceName>, base: &Base<'_>
     })
 }
 
-/// The names of the tables from one down to that which has a kind: `[sources.db.example.org]` is three tables in each other.
+/// The path from a table down to the nested table that has a kind: `[sources.db.example.org]` is three nested tables.
 fn dotted(name: &str, value: &DeValue<'_>) -> Option<String> {
     let table = value.as_table()?;
     if table.contains_key("kind") {
@@ -361,7 +360,7 @@ fn kinds() -> String {
     KINDS.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
 
-/// The name that snapshots carry as their host.
+/// The host name that is written into snapshots.
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".into() } else { name }

@@ -1,30 +1,30 @@
-//! `[systemd]`: what the units are made of beyond what the other sections say.
+//! `[systemd]`: settings of the units beyond those of the other sections.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::{calendar::Calendar, settings::reader::Reader};
 
-/// So long timers are spread, so that not every host asks the same storage at the same second.
+/// Timers are spread over this time, so that hosts do not all access the storage at the same second.
 const RANDOMIZED_DELAY: Duration = Duration::from_secs(10 * 60);
 
-/// How the program runs as a service.
+/// Settings of the systemd units.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SystemdConfig {
     /// The user that the services run as.
     pub user: String,
-    /// The group; the user's name unless something else is said.
+    /// The group; by default the user's name.
     pub group: String,
-    /// When drills are made; absent for never.
+    /// Schedule of drills; absent for never.
     pub drill: Option<Calendar>,
-    /// When the repository is checked; absent for never.
+    /// Schedule of checks; absent for never.
     pub check: Option<Calendar>,
-    /// How much of the packs a check reads: a value of `check --read-data-subset`.
+    /// The part of the packs that a check reads: a value of `check --read-data-subset`.
     pub check_subset: Option<String>,
-    /// When space is freed; absent for never.
+    /// Schedule of prune; absent for never.
     pub prune: Option<Calendar>,
-    /// When it is looked whether anything is late; absent for never.
+    /// Schedule of `watch`; absent for never.
     pub watch: Option<Calendar>,
-    /// Within this time after its moment a timer starts, at a point that stays the same for a host.
+    /// The longest delay of a timer. Each host has a fixed delay between 0 and this.
     pub randomized_delay: Duration,
     /// The most memory that a service may take, as in systemd's `MemoryMax=`.
     pub memory_max: String,
@@ -88,7 +88,7 @@ fn account(reader: &mut Reader<'_>, key: &'static str) -> Option<String> {
 /// A calendar expression, or "never".
 fn calendar(reader: &mut Reader<'_>, key: &'static str, default: Option<Calendar>) -> Option<Calendar> {
     if !reader.has(key) {
-        // Asked for, so that it counts as known.
+        // Read, so that the key is not reported as unknown.
         reader.string(key);
         return default;
     }

@@ -1,4 +1,4 @@
-//! Checks that go beyond the text of the configuration: can every file it names be used?
+//! Checks that go beyond the text of the configuration: whether every file that it names can be used.
 
 use std::{fs::File, path::Path};
 
@@ -9,10 +9,10 @@ use crate::{
 };
 
 impl Config {
-    /// Tries to load every secret and to open every certificate that the configuration names, and keeps none.
+    /// Loads every secret and opens every certificate that the configuration names, and drops them again.
     ///
     /// # Errors
-    /// Exit code 2 with every file that cannot be used, one line each, and what to do about it.
+    /// Exit code 2 with every file that cannot be used, one line each, and a hint.
     pub fn validate_secrets(&self) -> Result<()> {
         Self::one_error(self.unusable_files())
     }
@@ -29,8 +29,8 @@ impl Config {
         }
     }
 
-    /// An error for every secret that cannot be loaded and every certificate that cannot be opened. Of credentials that only
-    /// a unit of systemd has nothing can be told elsewhere.
+    /// An error for every secret that cannot be loaded and every certificate that cannot be opened. Credentials that only a
+    /// systemd unit has are not checked elsewhere.
     pub(crate) fn unusable_files(&self) -> Vec<Error> {
         let mut problems = Vec::new();
         let unusable = |file: &SecretFile| if file.is_elsewhere() { None } else { file.load().err() };
@@ -59,18 +59,17 @@ impl Config {
 }
 
 impl Config {
-    /// Checks that no folder that is to be backed up is, or lies in, the repository or the state directory, wherever links
-    /// lead.
+    /// Checks that no directory to be backed up is, or lies in, the repository or the state directory. Links are followed.
     ///
     /// # Errors
-    /// Exit code 2 with the first folder for which this is so.
+    /// Exit code 2 with the first such directory.
     pub fn validate_folders(&self) -> Result<()> {
         self.sources.iter().try_for_each(|source| source.kind.check_places(&|key| source.key_path(key)))
     }
 }
 
 impl Config {
-    /// Files with certificates and their keys, which are read as they lie, each with the key that names it.
+    /// Files with certificates and their keys, each with its configuration key. They are not handed over as credentials.
     pub fn certificates(&self) -> Vec<(String, &Path)> {
         let mut files = Vec::new();
         for source in &self.sources {
@@ -82,7 +81,7 @@ impl Config {
 }
 
 impl RepositoryConfig {
-    /// All files with secrets that it names, that with the location first.
+    /// All files with secrets that it names; the file with the location comes first.
     pub fn secret_files(&self) -> Vec<&SecretFile> {
         let location = match &self.location {
             RepositoryLocation::File { file, .. } => Some(file),

@@ -16,8 +16,11 @@ use std::{path::PathBuf, time::Instant};
 
 use serde::Serialize;
 
-use crate::{error::{Error, Kind, Result}, stream::cancel::Cancel};
 use self::environment::{Environment, Ran};
+use crate::{
+    error::{Error, Kind, Result},
+    stream::cancel::Cancel,
+};
 
 /// How to run the demo.
 #[derive(Debug, Clone, Default)]

@@ -154,7 +154,7 @@ fn credentials(config: &Config) -> Option<Finding> {
 fn alerts(config: &Config) -> Option<Finding> {
     let about = "alerts";
     if config.alerts.is_empty() {
-        let none = Finding::warning(about, "failures are not alerted: the configuration has no [[alerts]]");
+        let none = Finding::warning(about, "no alerts are sent: the configuration has no [[alerts]]");
         return Some(none.hint("add a section [[alerts]]; docs/alerts.md describes it"));
     }
     let usable = config.alerts.iter().filter(|alert| alert.unusable_files().is_empty());

@@ -4,8 +4,8 @@ use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use crate::error::Result;
 use super::{History, anomaly::Kind, millis, objects, omitted, record::event, signed};
+use crate::error::Result;
 
 /// An accepted change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

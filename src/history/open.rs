@@ -1,14 +1,34 @@
 //! Opens a history: selects the file, sets a damaged one aside, and excludes other processes meanwhile.
 
-use std::{fs::{self, File}, io, os::unix::fs::{DirBuilderExt, MetadataExt}, path::{Path, PathBuf}};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
 
 use jiff::Zoned;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{config::Config, error::{Error, Kind, Result}, fs::{owner::{self, Account}, private_file}, repository::Repository, settings::place_of};
-use super::{History, RUNNING, damage, database::{failed, failed_at, is_damage, prepare, set_aside}, files::{ENTRY, Found, List}, home::Home, schema};
+use super::{
+    History, RUNNING, damage,
+    database::{failed, failed_at, is_damage, prepare, set_aside},
+    files::{ENTRY, Found, List},
+    home::Home,
+    schema,
+};
+use crate::{
+    config::Config,
+    error::{Error, Kind, Result},
+    fs::{
+        owner::{self, Account},
+        private_file,
+    },
+    repository::Repository,
+    settings::place_of,
+};
 
 /// How the history was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

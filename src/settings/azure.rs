@@ -1,4 +1,4 @@
-//! What every source needs that asks Azure: a service principal and the cloud's addresses.
+//! Settings of all sources that use Azure: a service principal and the cloud's addresses.
 
 use super::{patterns::Patterns, reader::Reader, secret::SecretFile, server::Host};
 
@@ -6,7 +6,7 @@ const AUTHORITY: &str = "https://login.microsoftonline.com";
 const MANAGEMENT: &str = "https://management.azure.com";
 const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
-/// A service principal and where its cloud is.
+/// A service principal and the addresses of its cloud.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzurePrincipal {
     /// File with the tenant's id.
@@ -35,20 +35,20 @@ impl AzurePrincipal {
 /// All flexible database servers that a service principal can see.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AzureServers {
-    /// Who asks.
+    /// The service principal.
     pub principal: AzurePrincipal,
     /// Servers to leave out.
     pub exclude_servers: Patterns,
 }
 
-/// Reads `azure = true` of a database server and what belongs to it; the outer `None` if the server has a host.
+/// Reads `azure = true` of a database server and its further keys; `None` if the server has a host.
 pub(crate) fn read_servers(reader: &mut Reader<'_>) -> Option<Option<AzureServers>> {
     if !reader.boolean("azure", false) {
         return None;
     }
     if reader.has("host") {
         reader.problem("host", "give either host or azure = true, which finds the hosts, not both");
-        // Noted as known.
+        // Read, so that the key is not reported as unknown.
         let _ = reader.string("host");
     }
     let principal = read_principal(reader);
@@ -84,7 +84,7 @@ pub(crate) fn read_principal(reader: &mut Reader<'_>) -> Option<AzurePrincipal> 
     })
 }
 
-/// A URL of a service that is sent secrets: TLS unless it is on this machine.
+/// A URL of a service that receives secrets: TLS is required unless it is on this machine.
 fn read_url(reader: &mut Reader<'_>, key: &'static str, default: &str) -> String {
     let Some(url) = reader.string(key) else { return default.to_owned() };
     let url = url.trim_end_matches('/');

@@ -1,4 +1,4 @@
-//! The parsed TOML text and the list of all that is wrong with it, each with its line.
+//! The parsed TOML text, and a list of all problems in it, each with its line.
 
 use std::{
     cell::RefCell,
@@ -13,7 +13,7 @@ use toml::{
 
 use crate::error::{Error, Result};
 
-/// A configuration text while it is read. Problems are collected, so that all are reported at once.
+/// A configuration text while it is read. Problems are collected, so that all are reported together.
 pub(crate) struct Document<'t> {
     text: &'t str,
     file: &'t Path,
@@ -27,17 +27,17 @@ struct Problem {
 }
 
 impl<'t> Document<'t> {
-    /// Wraps a text; `file` is its name in messages, `folder` where its relative paths start.
+    /// Wraps a text; `file` is its name in messages, and relative paths in it start from `folder`.
     pub(crate) fn new(text: &'t str, file: &'t Path, folder: PathBuf) -> Self {
         Self { text, file, folder, problems: RefCell::default() }
     }
 
-    /// The folder that relative paths start from; absolute.
+    /// The directory that relative paths start from; absolute.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Parses the text. `None` if its syntax is broken, for then what the keys say cannot be trusted.
+    /// Parses the text. `None` if its syntax is invalid, because the values are then unreliable.
     pub(crate) fn parse(&self) -> Option<Spanned<DeTable<'t>>> {
         let (table, faults) = DeTable::parse_recoverable(self.text);
         let mut sound = true;
@@ -47,7 +47,7 @@ impl<'t> Document<'t> {
             let line = fault.span().map(|span| self.line(span.start));
             let section = fault.span().and_then(|span| self.section(span.start));
             let text = match fault.span().and_then(|span| self.text.get(span)) {
-                // What stands in a section that is there twice is there twice as well.
+                // The keys of a section that appears twice appear twice as well.
                 Some(_) if fault.message() == "duplicate key" && section.is_some() && section == repeated => {
                     continue;
                 }
@@ -57,7 +57,7 @@ impl<'t> Document<'t> {
                 {
                     repeated = section;
                     let name = section.map(|(_, text)| text).unwrap_or_default();
-                    format!("the section {name} stands twice; put its keys together")
+                    format!("the section {name} appears twice; put its keys together")
                 }
                 Some(key) if fault.message() == "duplicate key" => {
                     let name = key.trim_matches(['"', '\'']);
@@ -68,7 +68,7 @@ impl<'t> Document<'t> {
                     format!("not valid TOML: {}", fault.message())
                 }
             };
-            // One slip often trips the parser several times in the same line.
+            // One mistake often causes several errors of the parser in the same line.
             if line.is_none() || line != last_line {
                 self.report(line, text);
             }
@@ -77,7 +77,7 @@ impl<'t> Document<'t> {
         sound.then_some(table)
     }
 
-    /// The line and the text of the heading of the section that a byte offset lies in.
+    /// The line and the text of the header of the section that a byte offset is in.
     fn section(&self, offset: usize) -> Option<(usize, &'t str)> {
         let lines = self.text.lines().enumerate().take(self.line(offset));
         let headings = lines.filter(|(_, text)| text.trim_start().starts_with('['));
@@ -94,7 +94,7 @@ impl<'t> Document<'t> {
         self.problems.borrow_mut().push(Problem { line, text });
     }
 
-    /// What was read, if nothing is wrong with it.
+    /// Returns the value that was read, if there are no problems.
     ///
     /// # Errors
     /// Exit code 2 with all problems, one a line, in the order of the file.
@@ -119,7 +119,7 @@ impl<'t> Document<'t> {
     }
 }
 
-/// The entries of a table in the order of the file: name, place of the name, value.
+/// The entries of a table in the order of the file: name, position of the name, value.
 pub(crate) fn in_file_order<'d, 't>(
     table: &'d DeTable<'t>,
 ) -> Vec<(&'d str, Range<usize>, &'d Spanned<DeValue<'t>>)> {

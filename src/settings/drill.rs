@@ -1,4 +1,4 @@
-//! `[drill]`: where and how restores are proven.
+//! `[drill]`: settings of drills.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -9,7 +9,7 @@ use super::{
     reader::{Reader, text_fault},
 };
 
-/// Parameters by which drills reach a scratch server and learn from it.
+/// Parameters that drills set to reach a scratch server and to read its messages.
 const OURS: [&str; 15] = [
     "config_file",
     "data_directory",
@@ -28,45 +28,45 @@ const OURS: [&str; 15] = [
     "unix_socket_permissions",
 ];
 const GIB: u64 = 1 << 30;
-/// How long a drill that chooses its items itself goes on beginning new ones.
+/// Time after which a drill that chooses its items itself starts no further ones.
 const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
-/// From this size on only a part of the files is read, if a part is configured.
+/// Size from which only a part of the files is read, if a part is configured.
 const SAMPLE_OVER: u64 = 256 * GIB;
 
-/// What is done where a scratch server cannot be confined.
+/// What happens if a scratch server cannot be confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxRule {
-    /// It is not started: nothing can be proven.
+    /// It is not started, and nothing can be proven.
     Required,
-    /// It is started, confined as far as that goes.
+    /// It is started, confined as far as possible.
     BestEffort,
 }
 
-/// How drills are made.
+/// Settings of drills.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrillConfig {
-    /// Folder for scratch servers; the folder for temporary files if absent.
+    /// Directory for scratch servers; absent for the directory of temporary files.
     pub dir: Option<PathBuf>,
-    /// After this time a drill that chooses its items itself begins no more of them.
+    /// Time after which a drill that chooses its items itself starts no further ones.
     pub max_duration: Duration,
     /// How many items are proven at the same time, 1 to 64.
     pub jobs: usize,
-    /// Space, in bytes, that must stay free where scratch servers lie.
+    /// Space, in bytes, that must stay free in the directory of scratch servers.
     pub min_free: u64,
-    /// Folders to search for the programs of servers, before the usual ones.
+    /// Directories that are searched for programs of servers before the usual ones.
     pub server_dirs: Vec<PathBuf>,
     /// `mongod`, or another server that speaks its protocol, if it is not found by that name.
     pub mongod: Option<PathBuf>,
-    /// What is done where a scratch server cannot be confined.
+    /// What happens if a scratch server cannot be confined.
     pub sandbox: SandboxRule,
-    /// Files and folders that scratch servers may read besides the system's and their own programs.
+    /// Files and directories that scratch servers may read besides the system's and their own programs.
     pub server_files: Vec<PathBuf>,
-    /// How much of the files of a container, share or folder that is larger than `sample_over` one drill reads, in
-    /// percent, 1 to 100.
+    /// Percentage, 1 to 100, of the files that one drill reads of a container, share or directory larger than
+    /// `sample_over`.
     pub sample: u8,
     /// Size in bytes; see `sample`.
     pub sample_over: u64,
-    /// Settings of scratch servers of PostgreSQL, besides those that the source is known to have.
+    /// Parameters of PostgreSQL scratch servers, in addition to those recorded from the source.
     pub postgres_settings: BTreeMap<String, String>,
 }
 
@@ -125,7 +125,7 @@ pub(crate) fn read(mut reader: Reader<'_>) -> DrillConfig {
 }
 
 /// Reads a setting, or the settings of an extension: `pgaudit.log = "none"` without quotes is a table `pgaudit`. Problems are
-/// noted at `key`, which stands in the file.
+/// noted at `key`, which is in the file.
 fn read_setting(
     reader: &Reader<'_>,
     key: &str,
@@ -153,7 +153,7 @@ fn read_setting(
         None => {
             reader.problem(key, &format!("must be a string, a number, true or false, not {}", type_of(value)))
         }
-        // An empty value is one: no libraries, for example.
+        // An empty value is valid: no libraries, for example.
         Some(text) if !text.is_empty() && text_fault(&text).is_some() => {
             reader.problem(key, text_fault(&text).unwrap_or_default());
         }

@@ -1,4 +1,4 @@
-//! Where the repository lies: a path or a URL, shown without its credentials.
+//! The location of the repository: a path or a URL, shown without its credentials.
 
 use std::{
     fmt,
@@ -13,17 +13,17 @@ use super::{
 use crate::error::{Error, Result};
 
 const MASK: &str = "***";
-const MOUNTED: &str = "a network share is mounted first: `location` is the path of a folder on it, and `mount` where it is \
-                       mounted";
+const MOUNTED: &str = "a network share is mounted first: `location` is the path of a directory on it, and `mount` is its mount \
+                       point";
 
-/// The kinds of storage that are no folder; another one stands behind `opendal:`.
+/// URL schemes of the supported storages besides local directories; further ones follow `opendal:`.
 const KINDS: [&str; 10] =
     ["rest", "sftp", "s3", "azblob", "b2", "gcs", "webdav", "swift", "rclone", "opendal"];
-const UNKNOWN: &str = "what stands before the colon is no kind of storage: these are rest, sftp, s3, azblob, b2, gcs, webdav, \
-                       swift, rclone and opendal, such as rest:https://host/repo, or opendal:ftp with [repository.options]; a folder \
+const UNKNOWN: &str = "unsupported kind of storage before the colon; supported are rest, sftp, s3, azblob, b2, gcs, webdav, \
+                       swift, rclone and opendal, such as rest:https://host/repo, or opendal:ftp with [repository.options]; a directory \
                        whose name has a colon is written as ./name, and a network share is mounted first";
 
-/// What the configuration says about the place of the repository.
+/// The location of the repository as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepositoryLocation {
     /// Given as `location`; it holds no password. A path is absolute.
@@ -32,7 +32,7 @@ pub enum RepositoryLocation {
     File {
         /// The file that holds the location.
         file: SecretFile,
-        /// The folder that a relative path in it starts from.
+        /// The directory that a relative path in it starts from.
         folder: PathBuf,
     },
 }
@@ -41,7 +41,7 @@ impl RepositoryLocation {
     /// The location itself, read from its file if need be.
     ///
     /// # Errors
-    /// Exit code 2 if the file cannot be used, see [`SecretFile::load`], or holds no location.
+    /// Exit code 2 if the file cannot be used, see [`SecretFile::load`], or does not hold a location.
     pub fn load(&self) -> Result<Location> {
         match self {
             Self::Given(text) => Ok(Location::new(text)),
@@ -78,13 +78,13 @@ impl Location {
         self.0.expose()
     }
 
-    /// The directory of the repository if it lies in a local filesystem.
+    /// The directory of the repository, if it is in a local filesystem.
     pub fn path(&self) -> Option<&Path> {
         path_in(self.expose())
     }
 
-    /// The location as a name of the place, the same however it is written: without credentials, without slashes at its end,
-    /// and a path without its kind and without steps that lead nowhere. Links are not followed: that asks the storage.
+    /// The location in a normalized form, for comparison: without credentials, without trailing slashes, and a path without
+    /// scheme, `.` and `..`. Links are not followed, because that would access the storage.
     pub fn place(&self) -> String {
         if let Some(path) = self.path() {
             return path.components().collect::<PathBuf>().display().to_string();
@@ -99,17 +99,17 @@ impl Location {
             Some(range) => (text[..range.start].to_owned(), text[range.end..].trim_start_matches('@')),
             None => (String::new(), text),
         };
-        // Signatures stand behind the question mark.
+        // Signatures are in the query.
         let plain = user + rest.split('?').next().unwrap_or(rest);
         plain.trim_end_matches('/').to_owned()
     }
 }
 
-/// The name of the place that an operator names on the command line, see [`Location::place`]. A relative path starts from the
+/// The normalized form of a location given on the command line, see [`Location::place`]. A relative path starts from the
 /// working directory.
 ///
 /// # Errors
-/// Exit code 2 if it is no location.
+/// Exit code 2 if it is not a location.
 pub fn place_of(text: &str) -> Result<String> {
     let folder = std::env::current_dir()
         .map_err(|error| Error::failed("cannot find out the working directory").because(&error))?;
@@ -137,13 +137,13 @@ pub(crate) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
     }
     let path = match scheme(text) {
         Some(("http" | "https", _)) => {
-            return Err("a REST server is written as rest:https://…; https: alone is no storage".into());
+            return Err("a REST server is written as rest:https://…; https: alone is not a storage".into());
         }
         Some(("ssh" | "scp", _)) => {
             return Err("a server with SSH is written as sftp:user@host:/path".into());
         }
         Some(("file", _)) => {
-            return Err("a folder is written as its path alone, such as /mnt/backup/repo".into());
+            return Err("a directory is written as its path alone, such as /mnt/backup/repo".into());
         }
         Some(("smb" | "cifs" | "nfs", _)) => return Err(MOUNTED.into()),
         Some(("s3" | "b2" | "gcs" | "azblob" | "webdav", rest)) if rest.starts_with("//") => {
@@ -151,26 +151,28 @@ pub(crate) fn resolve(text: &str, folder: &Path) -> Result<String, String> {
                         [repository.options]"
                 .into());
         }
-        Some((_, "")) => return Err("nothing follows the colon: name the place as well".into()),
+        Some((_, "")) => return Err("nothing follows the colon: add the path or the address".into()),
         Some(("local", path)) => path,
         Some((kind, _)) if KINDS.contains(&kind) => return Ok(text.to_owned()),
         Some((kind, _)) if kind.len() == 1 => {
-            return Err("this is no path of this system: a folder is written as /mnt/backup/repo".into());
+            return Err(
+                "this is not a path of this system: a directory is written as /mnt/backup/repo".into()
+            );
         }
         Some(_) => return Err(UNKNOWN.into()),
         None if text.starts_with("//") => return Err(MOUNTED.into()),
-        // As ssh and scp write it; `./user@host:/path` is a folder of that name.
+        // As ssh and scp write it; `./user@host:/path` is a directory of that name.
         None if text.split_once(":/").is_some_and(|(host, _)| host.contains('@') && !host.contains('/')) => {
             return Err("a server with SSH is written as sftp:user@host:/path".into());
         }
         None => text,
     };
     let path = folder.join(path).display().to_string();
-    // A backend would take what stands before a colon for the kind of storage.
+    // The backend would read the part before a colon as a URL scheme.
     Ok(if path.contains(':') { format!("local:{path}") } else { path })
 }
 
-/// The path that a resolved location is, if it is one.
+/// The path of a resolved location, if it is a path.
 pub(crate) fn path_in(text: &str) -> Option<&Path> {
     match scheme(text) {
         None => Some(Path::new(text)),
@@ -179,7 +181,7 @@ pub(crate) fn path_in(text: &str) -> Option<&Path> {
     }
 }
 
-/// A path without steps that lead nowhere or up again, by its spelling.
+/// A path without `.` and `..`, resolved without access to the file system.
 pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
@@ -194,21 +196,21 @@ pub(crate) fn plain(path: &Path) -> PathBuf {
     plain
 }
 
-/// Whether a URL carries a password, which has no place in the configuration.
+/// Whether a URL holds a password, which must not be in the configuration.
 pub(crate) fn has_password(text: &str) -> bool {
     userinfo(text).is_some_and(|range| text[range].split_once(':').is_some_and(|(_, rest)| !rest.is_empty()))
 }
 
 fn mask(text: &str) -> String {
     let Some(range) = userinfo(text) else { return text.to_owned() };
-    // In `sftp:user@host:/path` the user is no secret and tells the operator where to look.
+    // In `sftp:user@host:/path` the user is not a secret, and helps the operator.
     if !text[..range.start].ends_with("//") && !has_password(text) {
         return text.to_owned();
     }
     format!("{}{MASK}{}", &text[..range.start], &text[range.end..])
 }
 
-/// Splits `kind:rest`; a path has no kind, even with a colon further on.
+/// Splits `scheme:rest`; a path has no scheme, even with a colon further on.
 fn scheme(text: &str) -> Option<(&str, &str)> {
     let (kind, rest) = text.split_once(':')?;
     let valid = kind.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -216,7 +218,7 @@ fn scheme(text: &str) -> Option<(&str, &str)> {
     valid.then_some((kind, rest))
 }
 
-/// Where the user and password of a URL stand, without the `@`.
+/// The range of user and password in a URL, without the `@`.
 fn userinfo(text: &str) -> Option<Range<usize>> {
     let (kind, rest) = scheme(text)?;
     let start = match rest.find("//") {
@@ -315,7 +317,7 @@ mod tests {
         }
         assert!(resolve("https://host/repo", folder).unwrap_err().contains("rest:https://"));
         for (text, hint) in [
-            ("~/repo", "~ is only understood by shells"),
+            ("~/repo", "only shells expand ~"),
             ("$HOME/repo", "variables"),
             ("ssh://me@host/repo", "sftp:user@host:/path"),
             ("me@host:/repo", "sftp:user@host:/path"),
@@ -326,7 +328,7 @@ mod tests {
             ("ftp://host/repo", "opendal:ftp"),
             ("nas:/volume/repo", "mounted first"),
             ("azure:container:/", "azblob"),
-            (r"C:\backup", "no path of this system"),
+            (r"C:\backup", "not a path of this system"),
         ] {
             let fault = resolve(text, folder).unwrap_err();
             assert!(fault.contains(hint), "{text}: {fault}");

@@ -1,4 +1,4 @@
-//! The toolbox with which the configuration is read, and those of its parts that sources and the rooms below them need.
+//! The tools for reading the configuration, and the parts of it that sources and lower layers need.
 
 pub(crate) mod azure;
 pub(crate) mod document;

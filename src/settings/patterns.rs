@@ -1,4 +1,4 @@
-//! Glob patterns over the names of items, and over the paths of what lies in them.
+//! Glob patterns for the names of items, and for paths in items.
 
 use std::fmt;
 
@@ -12,12 +12,12 @@ impl Patterns {
     /// Compiles the patterns.
     ///
     /// # Errors
-    /// A text that names the first invalid pattern and what is wrong with it.
+    /// A text that names the first invalid pattern and its fault.
     pub fn new<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> Result<Self, String> {
         patterns.into_iter().map(|pattern| compile(pattern.as_ref())).collect::<Result<_, _>>().map(Self)
     }
 
-    /// What matches every name.
+    /// A pattern that matches every name.
     pub fn all() -> Self {
         Self(compile("*").into_iter().collect())
     }
@@ -32,7 +32,7 @@ impl Patterns {
         self.0.iter().map(|matcher| matcher.glob().glob())
     }
 
-    /// Those that are names written out, and so mean something that has to be there.
+    /// The patterns without wildcards: they name something that must exist.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.iter().filter(|pattern| !pattern.contains(['*', '?', '[', '{', '\\']))
     }
@@ -53,29 +53,29 @@ fn compile(pattern: &str) -> Result<GlobMatcher, String> {
     }
 }
 
-/// What the patterns of an `exclude` are matched with.
+/// The kind of paths that the patterns of an `exclude` are matched against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Paths {
-    /// Paths of a file system: no part of one is empty, `.` or `..`.
+    /// Paths of a file system: no component is empty, `.` or `..`.
     OfFiles,
-    /// Names of blobs and paths of shares: a part may be called anything.
+    /// Names of blobs and paths of shares: a component may have any name.
     OfBlobs,
 }
 
 /// A pattern of an `exclude` in the manner of `.gitignore`.
 pub(crate) struct PathGlob {
-    /// What the path from the top of the item must match.
+    /// The glob that the path from the top of the item must match.
     pub(crate) glob: Glob,
-    /// Whether it means folders only.
+    /// Whether it matches directories only.
     pub(crate) folders_only: bool,
 }
 
 impl PathGlob {
-    /// Reads a pattern. `*` and `?` stop at `/`, `**` does not. A pattern without `/`, apart from one at its end, matches a
-    /// name in any folder; with one, the path from the top. A `/` at the end means folders only.
+    /// Parses a pattern. `*` and `?` do not match `/`, `**` does. A pattern without `/`, except at its end, matches a name in
+    /// any directory; with one, the path from the top. With a `/` at the end it matches directories only.
     ///
     /// # Errors
-    /// A text that names the pattern and what is wrong with it: it is not valid, or could never match.
+    /// A text with the pattern and its fault: it is not valid, or could never match.
     pub(crate) fn new(pattern: &str, paths: Paths) -> Result<Self, String> {
         let invalid = |what: &str| Err(format!("{pattern:?} {what}"));
         let (path, folders_only) = match pattern.strip_suffix('/') {
@@ -108,7 +108,7 @@ impl PathGlob {
             None if path.contains('/') => path.to_owned(),
             None => format!("**/{path}"),
         };
-        // The same in other words: the matcher's quick ways for plain names pass over a last part `..`.
+        // An equivalent pattern: the matcher's shortcuts for plain names ignore a last component `..`.
         if glob == ".." || glob.ends_with("/..") {
             glob.truncate(glob.len() - 2);
             glob.push_str("[.][.]");
@@ -169,7 +169,7 @@ mod tests {
                 assert!(text.starts_with(&format!("{pattern:?} ")), "{pattern:?}: {text:?}");
             }
         }
-        // No file has such a path. A blob may have any.
+        // No file has a path like these. A blob may have any name.
         for pattern in ["..", "/..", "../", "../x", "./x", "a/../b", "a/.", "a//b", "//a", "a//"] {
             assert!(fault(pattern, Paths::OfFiles).unwrap_or_default().ends_with(
                 if pattern.contains("//") {

@@ -1,5 +1,5 @@
-//! Typed access to one table of the configuration. What is asked for is what is valid: every other key is
-//! reported by [`Reader::finish`].
+//! Typed access to one table of the configuration. The keys that are read are the valid ones; [`Reader::finish`] reports
+//! all others.
 
 use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
@@ -16,8 +16,8 @@ use super::{
     values::{parse_duration, parse_size, show_duration, show_size},
 };
 
-/// One table while it is read. A table that is missing or of the wrong type reads as if every key were left
-/// out, and no required key is missed in it: the table itself was reported.
+/// A table while it is read. A table that is missing or of the wrong type reads as an empty one, and its required keys are
+/// not reported as missing, because the table itself was reported.
 pub struct Reader<'d> {
     pub(crate) document: &'d Document<'d>,
     path: String,
@@ -32,7 +32,7 @@ impl<'d> Reader<'d> {
         Self { document, path: String::new(), line: None, table: Some(table), known: Vec::new() }
     }
 
-    /// The reader of a table that stands as `value` under `key` of this one.
+    /// The reader of the table that is the `value` of `key` in this table.
     pub(crate) fn inner(&self, key: &str, start: usize, value: &'d DeValue<'d>) -> Self {
         self.at(self.key_path(key), start, value)
     }
@@ -62,7 +62,7 @@ impl<'d> Reader<'d> {
             .collect()
     }
 
-    /// The table under `key`; if it is not there, one without any key.
+    /// The table under `key`, or an empty one if it is missing.
     pub(crate) fn table(&mut self, key: &'static str) -> Self {
         self.known.push(key);
         match self.entry(key) {
@@ -77,7 +77,7 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// The entries in the order of the file: name, offset, value. The caller judges the names.
+    /// The entries in the order of the file: name, offset, value. The caller checks the names.
     pub(crate) fn entries(&self) -> Vec<(&'d str, usize, &'d DeValue<'d>)> {
         let Some(table) = self.table else { return Vec::new() };
         in_file_order(table)
@@ -86,28 +86,28 @@ impl<'d> Reader<'d> {
             .collect()
     }
 
-    /// The table's name without the section that it stands in, such as that of a source.
+    /// The table's name without its section, such as the name of a source.
     pub(crate) fn own_name(&self) -> &str {
         let (_, name) = self.path.split_once('.').unwrap_or(("", &self.path));
         name.trim_matches('"')
     }
 
-    /// Whether the table stands in the file.
+    /// Whether the table is in the file.
     pub(crate) fn is_present(&self) -> bool {
         self.table.is_some()
     }
 
-    /// Whether the key stands in the file, whatever its value.
+    /// Whether the key is in the file, with any value.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
 
-    /// Whether the key stands in the file with a list as its value.
+    /// Whether the key is in the file and its value is a list.
     pub(crate) fn is_list(&self, key: &str) -> bool {
         self.entry(key).is_some_and(|(_, value)| value.get_ref().as_array().is_some())
     }
 
-    /// Whether the key stands in the file with exactly this text.
+    /// Whether the key is in the file and its value is exactly this text.
     pub(crate) fn is_text(&self, key: &str, text: &str) -> bool {
         self.entry(key).is_some_and(|(_, value)| value.get_ref().as_str() == Some(text))
     }
@@ -128,14 +128,14 @@ impl<'d> Reader<'d> {
         self.document.report(self.line, format!("{}: {what}", self.path));
     }
 
-    /// Notes that a key is missing that is needed.
+    /// Notes that a required key is missing, unless it is there.
     pub(crate) fn missing(&self, key: &str, what: &str) {
         if self.is_present() && !self.has(key) {
             self.problem(key, &format!("missing: {what}"));
         }
     }
 
-    /// Notes a value that cannot be; it is shown unless the key may name a secret.
+    /// Notes an invalid value, which is shown unless the key may hold a secret.
     fn bad_value(&self, key: &str, must: &str, shown: &str) {
         if is_sensitive(key) {
             self.problem(key, must);
@@ -148,7 +148,7 @@ impl<'d> Reader<'d> {
         self.table?.get_key_value(key).map(|(name, value)| (name.span().start, value))
     }
 
-    /// The value of a key, which is valid from now on.
+    /// The value of a key. Reading it marks the key as valid.
     pub(crate) fn value(&mut self, key: &'static str) -> Option<&'d DeValue<'d>> {
         self.known.push(key);
         self.entry(key).map(|(_, value)| value.get_ref())
@@ -295,7 +295,7 @@ impl<'d> Reader<'d> {
             let fault = match element.get_ref().as_str() {
                 None => format!("must be a list of strings, but has {} in it", type_of(element.get_ref())),
                 Some(text) => match text_fault(text) {
-                    Some(fault) => format!("one of the list {fault}"),
+                    Some(fault) => format!("an entry of the list {fault}"),
                     None => {
                         texts.push(text.to_owned());
                         continue;
@@ -330,7 +330,7 @@ impl<'d> Reader<'d> {
         Patterns::new(texts).ok()
     }
 
-    /// Reads `exclude`: patterns over paths. One that cannot work is a problem here, and not in the middle of a run.
+    /// Reads `exclude`: patterns over paths. A pattern that cannot work is reported here, and not in the middle of a run.
     pub(crate) fn exclude(&mut self, paths: Paths) -> Vec<String> {
         let exclude = self.strings("exclude").unwrap_or_default();
         for pattern in &exclude {
@@ -341,7 +341,7 @@ impl<'d> Reader<'d> {
         exclude
     }
 
-    /// Reads `databases`: all unless the key says otherwise.
+    /// Reads `databases`; without the key, all databases.
     pub(crate) fn databases(&mut self) -> Patterns {
         let databases = self.patterns("databases");
         if databases.as_ref().is_some_and(Patterns::is_empty) {
@@ -351,7 +351,7 @@ impl<'d> Reader<'d> {
         databases.or_else(|| Patterns::new(["*"]).ok()).unwrap_or_default()
     }
 
-    /// Reports every key that was not asked for.
+    /// Reports every key that was not read.
     pub(crate) fn finish(self) {
         for (key, start, _) in self.entries() {
             if !self.known.contains(&key) {
@@ -361,26 +361,27 @@ impl<'d> Reader<'d> {
         }
     }
 
-    /// Where a key belongs that is valid in another place.
+    /// Where a key belongs, if it is valid in another place.
     fn place_of(&self, key: &str) -> Option<String> {
         let is_source = || self.entry(key).is_some_and(|(_, value)| value.get_ref().get("kind").is_some());
         match (self.path.as_str(), key) {
             ("", name) if is_source() && !["sources", "source", "alert", "alerts"].contains(&name) => {
-                Some(format!("a source stands in a section [{}]", join_key("sources", name)))
+                Some(format!("a source needs a section [{}]", join_key("sources", name)))
             }
             ("drill", "schedule" | "time" | "when" | "calendar") => {
-                Some("`drill` in the section [systemd] says when".to_owned())
+                Some("the schedule is `drill` in the section [systemd]".to_owned())
             }
-            (section, "state_dir" | "remind_every") if !section.is_empty() => {
-                Some("it stands above the first section: what follows a section belongs to it".to_owned())
-            }
+            (section, "state_dir" | "remind_every") if !section.is_empty() => Some(
+                "it belongs above the first section: keys below a section header are part of that section"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
 
     fn unknown(&self, key: &str) -> String {
         let known = || self.known.iter().copied();
-        // `password`, `passwd`, `uri` and their like: what was meant to be secret never stands here.
+        // `password`, `passwd`, `uri` and the like: secrets are never in the configuration.
         let plain = key.to_ascii_lowercase();
         let plain = if ["pass", "passwd", "passphrase", "pw"].contains(&plain.as_str()) {
             "password"
@@ -390,7 +391,7 @@ impl<'d> Reader<'d> {
         let file_key = format!("{plain}_file");
         if let Some(file_key) = known().find(|known| *known == file_key) {
             return format!(
-                "a secret does not stand in the configuration: put it into a file and name that file in {file_key:?}"
+                "a secret must not be in the configuration: put it into a file and name that file in {file_key:?}"
             );
         }
         if let Some(place) = self.place_of(key) {
@@ -403,18 +404,18 @@ impl<'d> Reader<'d> {
     }
 }
 
-/// What is wrong with a path that only a shell would understand.
+/// The fault of a path that only a shell would expand.
 pub(crate) fn unexpanded(path: &str) -> Option<&'static str> {
     if path == "~" || path.starts_with("~/") {
-        Some("must be a whole path: ~ is only understood by shells")
+        Some("must be a complete path: only shells expand ~")
     } else if path.starts_with("$HOME") || path.starts_with("${") {
-        Some("must be a whole path: variables are only understood by shells")
+        Some("must be a complete path: only shells expand variables")
     } else {
         None
     }
 }
 
-/// What makes a text unusable, if anything does. The text is not repeated.
+/// The fault of a text that cannot be used, without repeating the text.
 pub(crate) fn text_fault(text: &str) -> Option<&'static str> {
     if text.trim().is_empty() {
         Some("must not be empty")

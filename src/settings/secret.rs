@@ -1,4 +1,4 @@
-//! Secrets come from files and cannot be printed. [`SecretFile`] says where one lies, [`Secret`] holds it.
+//! Secrets come from files and cannot be printed. [`SecretFile`] is the file of a secret, [`Secret`] the secret itself.
 
 use std::{
     env, fmt,
@@ -18,22 +18,22 @@ use crate::{
 
 /// The largest secret that is read, in bytes.
 const MAX_BYTES: usize = 64 * 1024;
-/// What some editors write before the text. It is never meant to belong to a secret.
+/// Some editors write this before the text. It is never part of a secret.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-/// The password of an existing repository is what it is, whatever is odd about it.
+/// The password of an existing repository may begin with a byte order mark, so this key accepts one.
 const REPOSITORY_PASSWORD: &str = "repository.password_file";
 /// Set by systemd for a service with `LoadCredential=`.
 const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
-/// What units hand over in place of a file that systemd does not find: the file's own path then says what is missing. No
-/// secret is an empty line.
+/// The credential that units hand over in place of a file that systemd does not find, so that the program can name the
+/// missing file. No secret is an empty line.
 pub(crate) const PLACEHOLDER: &str = "\n";
 
 /// A secret text. It has no `Display`, its `Debug` shows nothing, and its memory is overwritten on drop.
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes over a text as a secret.
+    /// Makes a secret of a text.
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
     }
@@ -50,7 +50,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret lies, and under which configuration key; the secret itself is read by [`SecretFile::load`].
+/// The file of a secret, with its configuration key. [`SecretFile::load`] reads the secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFile {
     key: String,
@@ -64,7 +64,7 @@ enum Place {
 }
 
 impl SecretFile {
-    /// A secret in the file `path`; `key` says in messages who named it.
+    /// A secret in the file `path`; messages name the configuration key `key`.
     pub fn at(key: impl Into<String>, path: impl Into<PathBuf>) -> Self {
         Self { key: key.into(), place: Place::File(path.into()) }
     }
@@ -89,7 +89,7 @@ impl SecretFile {
         &self.key
     }
 
-    /// Where it lies, unless it is a credential that only systemd knows.
+    /// Its path, unless it is a credential that only systemd knows.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
@@ -97,16 +97,16 @@ impl SecretFile {
         }
     }
 
-    /// Whether only a unit of systemd has it, and this process is none or is another one.
+    /// Whether it is a credential of a systemd unit, and this process is not started by that unit.
     pub(crate) fn is_elsewhere(&self) -> bool {
         let Place::Credential(name) = &self.place else { return false };
         let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty());
         !directory.is_some_and(|directory| Path::new(&directory).join(name).exists())
     }
 
-    /// The name of the systemd credential that takes the place of the file in a service: the key, with `.` for what
-    /// such a name must not hold. The same configuration so serves the services, which run as a user that may not read
-    /// the files, and root on the command line.
+    /// The name of the systemd credential that replaces the file in a service: the key, without characters that a
+    /// credential's name cannot have. With it, one configuration serves the services, whose user cannot read the files,
+    /// and root on the command line.
     pub fn credential(&self) -> String {
         let mut id = String::with_capacity(self.key.len());
         for c in self.key.chars() {
@@ -121,11 +121,11 @@ impl SecretFile {
     }
 
     /// Reads the secret. One trailing newline is dropped. In a service with a credential of this name
-    /// ([`Self::credential`]) that is read.
+    /// ([`Self::credential`]), the credential is read instead of the file.
     ///
     /// # Errors
-    /// Exit code 2, naming the key and the file: it cannot be read, other users have access to it (not asked
-    /// of systemd credentials), it is no regular file, empty, above 64 KiB, not UTF-8, or has several lines.
+    /// Exit code 2, naming the key and the file: it cannot be read, other users have access to it (not checked
+    /// for systemd credentials), it is not a regular file, is empty, larger than 64 KiB, not UTF-8, or has several lines.
     pub fn load(&self) -> Result<Secret> {
         let directory = env::var_os(CREDENTIALS_DIRECTORY).filter(|value| !value.is_empty());
         self.load_with(directory.as_deref().map(Path::new))
@@ -150,7 +150,7 @@ impl SecretFile {
             }
         };
         let of_systemd = credentials.is_some_and(|directory| is_inside(&path, directory));
-        // The service may not look for itself, so that what the system says would lead to the wrong place.
+        // The service's user cannot access the file, so the system's own error would be misleading.
         let missing = !of_systemd
             && matches!(&self.place, Place::File(_))
             && credentials.is_some_and(|directory| is_placeholder(&directory.join(self.credential())));
@@ -171,11 +171,11 @@ impl SecretFile {
                 None if error.kind() == std::io::ErrorKind::NotFound => {
                     "create the file, or correct the path in the configuration".to_owned()
                 }
-                None => "see whether the disk and the file system are sound".to_owned(),
+                None => "check the disk and the file system".to_owned(),
             };
             self.problem(path, "cannot be read").because(&error).hint(hint)
         };
-        // Without NONBLOCK the opening of a named pipe would wait for a writer.
+        // Without NONBLOCK, opening a named pipe would wait for a writer.
         let nonblock = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -248,9 +248,9 @@ impl fmt::Display for SecretFile {
     }
 }
 
-/// What systemd handed over in place of a file that this user may not read; nothing if it did not, or if the file could
+/// The credential from systemd in place of a file that this user may not read. `None` if there is none, or if the file could
 /// not be read for another reason.
-pub(crate) fn handed(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
+pub(crate) fn credential_instead(error: &std::io::Error, credential: &str) -> Option<Vec<u8>> {
     if error.kind() != std::io::ErrorKind::PermissionDenied {
         return None;
     }

@@ -11,7 +11,7 @@ impl Room {
 
     fn file(&self, name: &str, content: &[u8], mode: u32) -> SecretFile {
         let path = self.0.path().join(name);
-        // Only root could write again to a file that its mode protects.
+        // Only root could write to a file without write permission.
         fs::remove_file(&path).ok();
         fs::write(&path, content).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -139,7 +139,7 @@ fn a_service_gets_its_files_as_credentials_named_after_their_keys() {
     let credential = directory.join(file.credential());
     fs::write(&credential, "of systemd").unwrap();
     assert_eq!(load(), "of systemd");
-    // What systemd did not find is said of the file.
+    // If systemd did not find the file, the message names the file.
     fs::write(&credential, PLACEHOLDER).unwrap();
     assert_eq!(load(), "of the file");
     let names = [

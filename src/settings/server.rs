@@ -1,4 +1,4 @@
-//! Where a server listens, and how far TLS is demanded of it.
+//! The address of a server, and the TLS that its connection requires.
 
 use std::{
     net::IpAddr,
@@ -7,10 +7,10 @@ use std::{
 
 use super::reader::Reader;
 
-/// Where a server listens.
+/// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Host {
-    /// A Unix socket: for PostgreSQL its folder, for MySQL the socket itself.
+    /// A Unix socket: for PostgreSQL its directory, for MySQL the socket itself.
     Socket(PathBuf),
     /// A name or address.
     Tcp(String),
@@ -39,20 +39,20 @@ impl Host {
     }
 }
 
-/// How far TLS is demanded, from the weakest to the strictest; the words are libpq's `sslmode`.
+/// The required TLS, from the weakest to the strictest; the names are those of libpq's `sslmode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SslMode {
     /// Never TLS.
     Disable,
-    /// TLS only if the server insists.
+    /// TLS only if the server requires it.
     Allow,
     /// TLS if the server offers it.
     Prefer,
-    /// TLS, whoever the server is.
+    /// TLS, without verifying the server.
     Require,
-    /// TLS, the certificate must be trusted.
+    /// TLS with a trusted certificate.
     VerifyCa,
-    /// TLS, the certificate must be trusted and carry the host's name.
+    /// TLS with a trusted certificate for the host's name.
     VerifyFull,
 }
 
@@ -76,7 +76,7 @@ impl SslMode {
         SSL_MODES.map(|(word, _)| word).join(", ")
     }
 
-    /// As it is written.
+    /// Its name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disable => "disable",
@@ -105,7 +105,7 @@ impl RootCertificates {
     }
 }
 
-/// Reads `host`; `default` is the place of the socket if the key is not there, `socket` what a path means.
+/// Reads `host`; `default` is the path of the socket without the key, `socket` describes in messages what a path is.
 pub(crate) fn read_host(reader: &mut Reader<'_>, default: &str, socket: &str) -> Option<Host> {
     let text = match reader.string("host") {
         Some(text) => text,
@@ -133,7 +133,7 @@ pub(crate) fn read_host(reader: &mut Reader<'_>, default: &str, socket: &str) ->
     None
 }
 
-/// Reads `sslmode` and `sslrootcert`: a remote host is verified unless the configuration says otherwise.
+/// Reads `sslmode` and `sslrootcert`: the certificate of a remote host is verified by default.
 pub(crate) fn read_tls(
     reader: &mut Reader<'_>,
     host: Option<&Host>,

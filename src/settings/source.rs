@@ -1,21 +1,21 @@
-//! What every source has whatever its kind, as far as the source itself needs it.
+//! Settings that sources of every kind have.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-/// How long a stream may stand still unless something else is said.
+/// How long a stream may be idle by default.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
-/// What a source is told besides the configuration of its kind.
+/// Settings of a source besides the configuration of its kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceSettings {
     /// Its name.
     pub name: SourceName,
-    /// How long a stream may stand still before its item counts as failed.
+    /// How long a stream may be idle before its item fails.
     pub idle_timeout: Duration,
 }
 
 impl SourceSettings {
-    /// A source of this name, which may be any text, that waits as long as is usual.
+    /// Settings with this name, which may be any text, and the default time limit.
     pub fn named(name: &str) -> Self {
         Self { name: SourceName::part(name), idle_timeout: IDLE_TIMEOUT }
     }

@@ -1,6 +1,6 @@
-//! Finds the word that was probably meant, and knows which key names point at secrets.
+//! Suggests the word that was probably meant, and knows which key names are those of secrets.
 
-/// Parts of a key's name that make its value unfit for any message.
+/// Parts of a key's name with which its value must not appear in a message.
 const SENSITIVE: [&str; 8] =
     ["password", "passwd", "passphrase", "secret", "token", "key", "uri", "credential"];
 
@@ -22,7 +22,7 @@ pub(crate) fn is_secret_option(key: &str) -> bool {
         || ["credential", "credentials", "connection_string"].contains(&key.as_str())
 }
 
-/// What other programs call something, and what it is called here: the first of these keys that is valid in its place.
+/// Names that other programs use, and the names here: the first of these keys that is valid in its place is suggested.
 const OTHER_WORDS: [(&[&str], &[&str]); 11] = [
     (&["hostname", "server", "address", "addr", "endpoint"], &["host", "smtp_host", "uri_file", "listen"]),
     (&["host"], &["uri_file", "smtp_host", "listen"]),
@@ -40,7 +40,7 @@ const OTHER_WORDS: [(&[&str], &[&str]); 11] = [
     (&["port", "bind"], &["smtp_port", "listen"]),
 ];
 
-/// Kinds of alert by other names.
+/// Other names of kinds of alert.
 const OTHER_ALERTS: [(&[&str], &str); 5] = [
     (
         &["slack", "mattermost", "discord", "teams", "telegram"],
@@ -79,18 +79,18 @@ const OTHER_ALERTS: [(&[&str], &str); 5] = [
     ),
 ];
 
-/// What stands here for a kind of alert that other programs call so.
+/// What to write for a kind of alert that other programs call by this name.
 pub(crate) fn alert_kind(word: &str) -> Option<&'static str> {
     by_other_name(word, &OTHER_ALERTS)
 }
 
-/// What to write in place of a word that other programs have: each list of words has its own.
+/// What to write in place of a word that other programs use: each list of words has its own text.
 pub(crate) fn by_other_name(word: &str, names: &[(&[&str], &'static str)]) -> Option<&'static str> {
     let word = word.to_ascii_lowercase().replace('_', "-");
     names.iter().find(|(others, _)| others.contains(&word.as_str())).map(|(_, meant)| *meant)
 }
 
-/// The valid key that was meant: one that is written alike, or that other programs call so.
+/// The valid key that was probably meant: one with a similar name, or one that other programs call by this name.
 pub(crate) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
     let plain = word.to_ascii_lowercase().replace('-', "_");
     let keep = format!("keep_{plain}");
@@ -100,7 +100,7 @@ pub(crate) fn meant<'c>(word: &str, valid: &[&'c str]) -> Option<&'c str> {
     )
 }
 
-/// The candidate most like `word`, if one is like it at all.
+/// The candidate most similar to `word`, if one is similar enough.
 pub(crate) fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     candidates

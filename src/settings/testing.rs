@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{document::Document, reader::Reader};
 use crate::error::Result;
 
-/// What `read` makes of these keys, which stand in a file in `/etc/tik`; an error for all that is wrong with them.
+/// The result of `read` for these keys in a file in `/etc/tik`, or an error with all problems.
 pub(crate) fn read<T>(keys: &str, read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Result<T> {
     let document = Document::new(keys, Path::new("/etc/tik/c.toml"), "/etc/tik".into());
     let value = within(&document, read);

@@ -44,7 +44,7 @@ fn split_number(text: &str) -> Option<(u64, &str)> {
     Some((text[..end].parse().ok()?, &text[end..]))
 }
 
-/// A size for messages: in the largest binary unit that divides it.
+/// A size for messages, in the largest binary unit that divides it.
 pub(crate) fn show_size(bytes: u64) -> String {
     let (name, factor) = SIZE_UNITS[..5]
         .iter()
@@ -54,7 +54,7 @@ pub(crate) fn show_size(bytes: u64) -> String {
     format!("{}{name}", bytes / factor)
 }
 
-/// A duration for messages: in the largest unit that divides it.
+/// A duration for messages, in the largest unit that divides it.
 pub(crate) fn show_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (name, factor) = DURATION_UNITS

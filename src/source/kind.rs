@@ -1,10 +1,27 @@
 //! The kinds of sources. The rest of the program uses a kind through [`Kind`], and a configured source through [`KindConfig`].
 //! A new kind is a directory beside the others and one line in [`KINDS`].
 
-use std::{any::Any, fmt, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    any::Any,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use crate::{error::{Error, Result}, settings::{DrillConfig, RepositoryLocation, SecretFile, SourceSettings, reader::Reader}, stream::cancel::Cancel};
-use super::{Source, layout::Layout, manifest::Detail, recovery::{Commands, Opening, Piece}, subject::Subjects, target::{RestoreTarget, WholeServer}, verify::Verification};
+use super::{
+    Source,
+    layout::Layout,
+    manifest::Detail,
+    recovery::{Commands, Opening, Piece},
+    subject::Subjects,
+    target::{RestoreTarget, WholeServer},
+    verify::Verification,
+};
+use crate::{
+    error::{Error, Result},
+    settings::{DrillConfig, RepositoryLocation, SecretFile, SourceSettings, reader::Reader},
+    stream::cancel::Cancel,
+};
 
 /// A kind of source.
 pub trait Kind: Sync {

@@ -1,7 +1,16 @@
 //! Restore targets, and the verification of a restore: the interface between `restore` and the kinds of sources.
 
-use crate::{error::{Error, Result}, settings::Secret, stream::{cancel::Cancel, files::Files}};
-use super::{Item, KindConfig, Source, manifest::{Digested, Manifest, Object}, restore::{Options, Restored, Storage}, verify::sink::NullSink};
+use super::{
+    Item, KindConfig, Source,
+    manifest::{Digested, Manifest, Object},
+    restore::{Options, Restored, Storage},
+    verify::sink::NullSink,
+};
+use crate::{
+    error::{Error, Result},
+    settings::Secret,
+    stream::{cancel::Cancel, files::Files},
+};
 
 /// At most this many differences are listed.
 const LISTED: usize = 20;

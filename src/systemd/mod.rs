@@ -1,4 +1,4 @@
-//! What systemd runs: the units of the services and timers, and when these are due.
+//! The systemd units of services and timers, and their next times.
 
 mod planned;
 pub mod units;

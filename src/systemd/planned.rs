@@ -1,11 +1,11 @@
-//! What is planned: the schedules of the configuration with the next times of each.
+//! The schedules of the configuration with the next times of each.
 
 use jiff::Zoned;
 use serde::{Serialize, Serializer};
 
 use crate::{calendar::Calendar, config::Config, history::Due};
 
-/// So many times of each schedule are shown.
+/// Number of times that are shown for each schedule.
 const SHOWN: usize = 3;
 
 /// A schedule of the configuration.
@@ -13,15 +13,15 @@ const SHOWN: usize = 3;
 pub struct Planned {
     /// What it starts: `backup`, `drill`, `check`, `prune` or `watch`.
     pub what: &'static str,
-    /// The source that is backed up; absent for what concerns all of them.
+    /// The source that is backed up; absent for jobs that concern all sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The expression as configured.
     pub schedule: String,
-    /// The next times, three at most; none for a schedule whose last time is over.
+    /// The next times, at most three; none for a schedule whose last time has passed.
     #[serde(serialize_with = "rfc_3339")]
     pub next: Vec<Zoned>,
-    /// It says nothing of when items are late, as one that begins on a date to come: they are as if there were no schedule.
+    /// Whether the default age decides when items are late, as without a schedule, because the next time is too far away.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub late_by_default: bool,
 }

@@ -1,4 +1,4 @@
-# Who the services run as, and the options of a mount whose files are theirs alone.
+# The user of the services, and mount options that make this user the only one with access.
 { config }:
 let
   systemd = config.services.tik-backup.settings.systemd;

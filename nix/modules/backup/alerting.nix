@@ -1,4 +1,4 @@
-# Who is told when something fails or falls silent.
+# The channels of alerts.
 {
   config,
   lib,

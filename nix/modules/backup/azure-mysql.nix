@@ -1,4 +1,4 @@
-# MySQL on Azure, at half past two.
+# MySQL on Azure, at 02:30.
 { config, lib, ... }:
 let
   inherit (lib)

@@ -1,4 +1,4 @@
-# PostgreSQL on Azure, at two in the night.
+# PostgreSQL on Azure, at 02:00.
 { config, lib, ... }:
 let
   inherit (lib)
@@ -38,7 +38,7 @@ in
         exclude
         ;
       passwordFile = cfg.secrets.azurePostgresPassword;
-      # Managed servers keep the hashes of passwords to themselves.
+      # Managed servers do not let a role read password hashes.
       rolePasswords = "never";
     };
   };

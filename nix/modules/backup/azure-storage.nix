@@ -1,4 +1,4 @@
-# Blobs and file shares of the storage accounts, on Sundays at four.
+# Blobs and file shares of the storage accounts, on Sundays at 04:00.
 { config, lib, ... }:
 let
   inherit (lib)

@@ -1,4 +1,4 @@
-# The page that people look at.
+# The dashboard.
 { config, lib, ... }:
 let
   inherit (lib)

@@ -1,5 +1,5 @@
-# services.tik-backup: the configuration, the units, the user. The files beside this one add what the host has: sources,
-# the storage box, secrets, alerts.
+# services.tik-backup: the configuration, the units, the user. The files beside this one add sources, the storage box,
+# secrets and alerts.
 {
   config,
   lib,
@@ -19,8 +19,8 @@ let
   inherit (import ./account.nix { inherit config; }) user group;
   format = pkgs.formats.toml { };
 
-  # TOML has no null: what is null is left out. A path is meant as it stands; it would be copied into the store, which
-  # everybody can read.
+  # TOML has no null, so values that are null are left out. A path is written as a string, because Nix would copy it into
+  # the store, which every user can read.
   json = pkgs.formats.json { };
   withoutNull =
     value:
@@ -33,8 +33,8 @@ let
     else
       value;
   draft = format.generate "tik-backup.toml" cfg.settings;
-  # The configuration is checked where it is built. For a machine of another kind the same program is built for this one;
-  # where there is none, the first run of a service finds what is wrong.
+  # The configuration is checked when the system is built. For another architecture, the program is also built for the
+  # building machine; if there is none, the first run of a service reports the problems.
   inherit (pkgs.stdenv) buildPlatform hostPlatform;
   checker =
     if buildPlatform.canExecute hostPlatform then
@@ -71,7 +71,7 @@ let
   local = import ./local-servers.nix { inherit config lib pkgs; };
 
   programs = cfg.postgresqlPackages ++ cfg.mysqlPackages ++ cfg.extraPackages;
-  # What an administrator types finds the programs that the services find.
+  # Commands by hand find the same programs as the services.
   typed = lib.hiPrio (
     pkgs.writeShellScriptBin "tik-backup" ''
       export PATH=${lib.escapeShellArg (lib.makeBinPath programs)}''${PATH:+:$PATH}
@@ -96,7 +96,7 @@ let
     ];
     serviceConfig = unit.Service;
     path = programs;
-    # A change of the configuration counts from the next run on; it does not start one.
+    # A change of the configuration applies from the next run on; it does not start one.
     restartIfChanged = name == "tik-backup-serve";
     stopIfChanged = name == "tik-backup-serve";
   };
@@ -168,7 +168,7 @@ in
     settings = mkOption {
       type = types.submodule { freeformType = json.type; };
       default = { };
-      # `drill` is not looked at before it is used: its packages follow from `sources`.
+      # `drill` is only evaluated when it is used: its packages follow from `sources`.
       apply =
         settings:
         lib.mapAttrs (_: withoutNull) (
@@ -276,7 +276,7 @@ in
         executable = lib.getExe cfg.package;
       };
       defaultText = lib.literalMD "what the settings say";
-      description = "The units of systemd with their sections, as units.nix makes them.";
+      description = "The systemd units with their sections, as units.nix makes them.";
     };
     environmentFile = mkOption {
       type = types.nullOr types.str;
@@ -316,11 +316,11 @@ in
       }
       {
         assertion = cfg.settings.sources or { } != { };
-        message = "services.tik-backup: nothing would be backed up; enable a source, or add one to sources";
+        message = "services.tik-backup: there is no source, so nothing would be backed up; enable a source, or add one to sources";
       }
       {
         assertion = inStore == [ ];
-        message = "services.tik-backup: a file with a secret lies in the store, which everybody can read: ${lib.concatStringsSep ", " inStore}; name a path outside of it";
+        message = "services.tik-backup: a file with a secret is in the store, which every user can read: ${lib.concatStringsSep ", " inStore}; name a path outside of it";
       }
       {
         assertion = relative == [ ];
@@ -372,7 +372,7 @@ in
     ];
     environment.etc."tik-backup/config.toml".source = cfg.configFile;
 
-    # Which accounts there are must not depend on the settings: the paths in them may well be below the home of one.
+    # The list of accounts must not depend on the settings, whose paths may be below the home of an account.
     users.users = mkIf (cfg.user == "tik-backup") {
       tik-backup = {
         isSystemUser = true;

@@ -1,5 +1,5 @@
-# Discourse on this machine, at half past three: its database over the socket, by a role that may only read and that
-# only the services' own user can log in as; and the files that people uploaded.
+# Discourse on this machine, at 03:30: its database over the socket, by a role that may only read and that only the
+# services' user can log in as; and the uploaded files.
 {
   config,
   lib,
@@ -35,7 +35,7 @@ in
       default = "/run/postgresql";
       example = "/var/discourse/shared/standalone/postgres_run";
       description = ''
-        Directory of PostgreSQL's socket. For a Discourse in a container it is the folder on this machine that the container has its
+        Directory of PostgreSQL's socket. For a Discourse in a container it is the directory on this machine that the container has its
         socket in; the role is then made in the container.
       '';
     };
@@ -68,10 +68,10 @@ in
         message = "services.tik-backup.discourse.createRole: the role becomes a member of pg_read_all_data, which exists since PostgreSQL 14, and services.postgresql.package is ${lib.getVersion local.postgresqlPackage}; upgrade the server, or set createRole to false and grant a role of your own what it reads";
       }
     ];
-    # A Discourse in a container with its socket mounted here is fine; whoever has that names the socket.
+    # A Discourse in a container is fine if its socket is mounted here and named.
     warnings =
       lib.optional (!postgresql.enable && isDefault)
-        "services.tik-backup.discourse: services.postgresql is not enabled, so nothing here makes ${source.socket}, and the backup fails unless a container has its socket there; set services.tik-backup.discourse.socket to the folder of that socket, or to \"${source.socket}\" if it is this one";
+        "services.tik-backup.discourse: services.postgresql is not enabled, so nothing on this machine makes ${source.socket}, and the backup fails unless a container has its socket there; set services.tik-backup.discourse.socket to the directory of that socket, or to \"${source.socket}\" if it is this one";
 
     services.tik-backup.sources = {
       discourse = lib.mapAttrs (_: mkDefault) {
@@ -81,7 +81,7 @@ in
         inherit (cfg) user;
         inherit (source) schedule;
         databases = [ source.database ];
-        # Only a superuser reads the hashes of passwords; Discourse logs in over the socket, without one.
+        # Only a superuser reads password hashes; Discourse logs in over the socket, without a password.
         rolePasswords = "never";
       };
       discourse-uploads = mkIf (source.uploads != null) (

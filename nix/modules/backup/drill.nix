@@ -1,4 +1,4 @@
-# Proof by restoring, once a week.
+# Drills, once a week.
 { config, lib, ... }:
 let
   inherit (lib)
@@ -43,14 +43,14 @@ in
       default = "required";
       description = ''
         What to do on a system that cannot confine scratch servers, which run code from the backup. With "required" nothing is
-        proven there; with "best-effort" the servers run all the same, and a note says what was not confined.
+        proven there. With "best-effort" the servers run anyway, and a note says what was not confined.
       '';
     };
     sample = mkOption {
       type = types.ints.between 1 100;
       default = 100;
       example = 10;
-      description = "Percentage of the files that one drill reads of a container, share or folder larger than 256 GiB. Each drill reads another part.";
+      description = "Percentage of the files that one drill reads of a container, share or directory larger than 256 GiB. Each drill reads another part.";
     };
   };
 

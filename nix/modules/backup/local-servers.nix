@@ -1,4 +1,4 @@
-# What is known of the database servers of this machine: their programs, their units, and which sources they are.
+# The database servers of this machine: their programs, their units, and the sources that use them.
 {
   config,
   lib,
@@ -9,12 +9,12 @@ let
   cfg = config.services.tik-backup;
   sources = lib.attrValues (cfg.settings.sources or { });
 
-  # With the extensions, which scratch servers of drills need, where this NixOS knows them.
+  # With the extensions, which scratch servers need, if this NixOS release provides them.
   postgresqlPackage = postgresql.finalPackage or postgresql.package;
   postgresqlSocket = "/run/postgresql";
   postgresqlPort = postgresql.settings.port or 5432;
   mysqlPort = mysql.settings.mysqld.port or 3306;
-  # Where there is the target, the server is set up only when that is reached.
+  # If the target exists, the server is set up only when the target is reached.
   postgresqlUnit =
     if config.systemd.targets ? postgresql then "postgresql.target" else "postgresql.service";
 
@@ -24,7 +24,7 @@ let
     source: builtins.match "localhost|.*\\.localhost|127\\..*|::1" (source.host or "") != null;
   isLocal = source: !(source.azure or false) && (isSocket source || isLoopback source);
 
-  # Whether a source is the server that NixOS runs here, and not one of a container or of another machine.
+  # Whether a source is the server that NixOS runs on this machine, and not one in a container or on another machine.
   isServer =
     {
       enable,
@@ -49,7 +49,7 @@ let
       inherit (mysql) enable;
       socket = "/run/mysqld/mysqld.sock";
       usual = 3306;
-      # The name of a socket says nothing of the port.
+      # The name of a socket does not depend on the port.
       port = if isSocket source then source.port or 3306 else mysqlPort;
     } source;
 
@@ -73,8 +73,8 @@ in
         others "postgres" isPostgresql && major pkgs.postgresql != major postgresqlPackage
       ) pkgs.postgresql;
 
-  # MariaDB's client does not take all that MySQL's server has. Of a socket whose server is not known here, its family is
-  # not known either.
+  # MariaDB's client cannot dump everything of a MySQL server. For a socket of an unknown server, the family is unknown as
+  # well.
   mysqlPackages = lib.unique (
     lib.optional mysql.enable mysql.package
     ++ lib.optional (others "mysql" (
@@ -96,7 +96,7 @@ in
     else
       source;
 
-  # Units of servers on this machine that a service has to wait for: that of a source which is one of them.
+  # Units of servers on this machine that a service has to start after.
   unitsOf =
     service:
     let
@@ -109,7 +109,7 @@ in
     in
     {
       wants = needed;
-      # Where a MongoDB is stands in a secret: what may be another machine's does not start the one here.
+      # The address of a MongoDB is in a secret. It may be on another machine, so it does not start the server here.
       after =
         needed
         ++ lib.optional (

@@ -1,4 +1,4 @@
-# MongoDB on Atlas, at three.
+# MongoDB on Atlas, at 03:00.
 { config, lib, ... }:
 let
   inherit (lib)

@@ -1,4 +1,5 @@
-# Whether the services may write to a mount, from its type and options: who its files belong to, and who else may write.
+# Whether the services may write to a mount. It follows from the mount's type and options: the owner of its files, and the
+# other users who may write.
 # `mount` is one of paths.nix, or null.
 {
   config,
@@ -11,7 +12,7 @@ let
 
   isOf = types: mount != null && lib.elem mount.fsType types;
   isCifs = mount != null && paths.isCifs mount;
-  # File systems without owners: all files have the one that the mount is given, or root.
+  # File systems without owners: all files belong to the owner in the mount options, or to root.
   isFat = isOf [
     "vfat"
     "exfat"
@@ -39,7 +40,7 @@ let
   account = config.users.users.${user} or { };
   number = account.uid or null;
   isNumber = value: builtins.match "[1-9][0-9]*" value != null;
-  # A number that NixOS chooses is known only on the host. Those of people are from 1000 on, those of services below.
+  # A number that NixOS chooses is known only on the host. Users have numbers from 1000 on, services below.
   isUser =
     value:
     value == user
@@ -92,7 +93,7 @@ let
   othersWrite =
     lib.elem "noperm" options || (isGroup (valueOf "gid" "root") && writable 2) || writable 1;
 
-  # Only where the owner decides.
+  # Only if the owner decides who may write.
   decides = owner != null && user != "root" && !othersWrite;
   # The owner of all files, if the mount has one.
   owner =
@@ -118,7 +119,7 @@ in
       "f2fs"
     ]
     && !lib.elem "bind" options;
-  # The owner is a number that may be the services' user, which only the host can tell.
+  # The owner is a number that may be the services' user; only the host knows.
   uncertain = decides && number == null && owner != user && isUser owner;
   # Many hosts mount the share for root. With CIFS the module changes the owner.
   changesOwner =

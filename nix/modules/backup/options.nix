@@ -1,10 +1,10 @@
-# What the options of several files have in common.
+# Options that several files share.
 { lib }:
 let
   inherit (lib) mkOption types;
 in
 {
-  # Whether nobody has set an option.
+  # Whether an option is not set.
   isDefault = option: (option.highestPrio or 0) >= (lib.mkOptionDefault { }).priority;
 
   schedule =
@@ -32,6 +32,6 @@ in
     mkOption {
       type = types.listOf types.str;
       inherit default example;
-      description = "${what} to leave out. Everything else is backed up, also what is added later.";
+      description = "${what} to leave out. All others are backed up, including those added later.";
     };
 }

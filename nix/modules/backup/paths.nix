@@ -1,14 +1,14 @@
-# Paths, and what is mounted where.
+# Paths and mounts.
 { config, lib }:
 rec {
-  # Without slashes that mean nothing. What is no absolute path stays as it is.
+  # Without redundant slashes. Other texts than absolute paths stay unchanged.
   normal =
     path:
     if lib.hasPrefix "/" path then
       "/" + lib.concatStringsSep "/" (lib.filter (part: part != "") (lib.splitString "/" path))
     else
       path;
-  # The path of a repository in a directory; other locations stay as they are.
+  # The path of a repository in a directory; other locations stay unchanged.
   pathOf = location: normal (lib.removePrefix "local:" location);
   within = path: mount: path == mount || lib.hasPrefix "${mount}/" path;
 
@@ -19,7 +19,7 @@ rec {
       "smb3"
     ];
 
-  # By fileSystems, whose attributes need not be named like the mount point.
+  # Mounts of fileSystems, whose attribute may have another name than the mount point.
   mountsOfFileSystems = map (one: {
     at = normal one.mountPoint;
     inherit (one) fsType;
@@ -27,7 +27,7 @@ rec {
     byUnit = false;
   }) (lib.filter (one: one.enable or true) (lib.attrValues config.fileSystems));
 
-  # By units of systemd. Either spelling may be used, and a list too.
+  # Mounts by systemd units. Both spellings and a list are accepted.
   mountsOfUnits = map (one: {
     at = normal one.where;
     fsType = one.mountConfig.Type or one.type or "";

@@ -1,4 +1,4 @@
-# Where the repository lies, and on which mount: the mount guard, the order of the units and who may write there follow
+# The location of the repository and its mount. The mount guard, the order of the units and the owner of the files follow
 # from the host's `fileSystems`.
 {
   config,
@@ -28,7 +28,7 @@ let
   };
   told = if declared.byUnit then "the mount" else "fileSystems.\"${mount}\"";
 
-  # A path on the system's own disk, and whether it looks like one that is not meant to be there.
+  # A path on the system's own disk, and whether it looks like a path that should be on a mount.
   onOwnDisk = mount == null && lib.hasPrefix "/" path && mountOf path == null;
   unmounted =
     onOwnDisk
@@ -105,13 +105,13 @@ in
         } = ${access.owner}''
       ++ lib.optional (access.isDisk && user != "root" && path == normal mount) ''
         services.tik-backup: the repository is the mount point ${mount} itself, which belongs to root unless you changed that: the services run as ${user} and could not write there.
-        Set services.tik-backup.backupPath to a folder below it, which the module then makes''
+        Set services.tik-backup.backupPath to a directory below it, which the module then makes''
       ++ lib.optional access.changesOwner ''
         services.tik-backup: ${told} gives all of its files to root, and the services run as ${user}: the mount is made with ${lib.concatStringsSep "," mountOptions} instead.
         Write these options there to say so yourself, or set services.tik-backup.user = "root"'';
 
-    # /etc/fstab stays as it was written; systemd makes the mount with other owners. A storage that refuses at once is asked
-    # for several times in a second by a run: the limit of starts would end the automount for good.
+    # /etc/fstab stays unchanged; systemd makes the mount with other owners. A run mounts a storage that refuses at once
+    # several times in a second: the limit of starts would then stop the automount for good.
     systemd.units = lib.mkIf (access.changesOwner || access.onDemand) {
       ${mountUnit mount} = {
         overrideStrategy = "asDropin";
@@ -130,8 +130,8 @@ in
       };
     };
 
-    # A disk of this machine belongs to root: `init` needs a folder there that is the services' own. The program says it
-    # if that was not possible.
+    # A disk of this machine belongs to root: `init` needs a directory there that the services own. If it cannot be made,
+    # the program reports it.
     systemd.services.tik-backup-init.serviceConfig =
       lib.mkIf (declared != null && access.owner == null && user != "root" && path != normal mount)
         {
@@ -142,8 +142,8 @@ in
           ''}";
         };
 
-    # On the system's own disk the folder is made; on a mount that is not there it would be in the way. ZFS mounts without
-    # telling fileSystems.
+    # On the system's own disk the directory is made; below a missing mount it would block the mount. ZFS mounts are not in
+    # fileSystems.
     systemd.tmpfiles.rules =
       lib.optional (onOwnDisk && !unmounted && !(config.boot.zfs.enabled or false))
         "d \"${

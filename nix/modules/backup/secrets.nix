@@ -1,4 +1,4 @@
-# Where the secrets lie. With sops-nix on the host those that are used are declared here, as far as the encrypted file has
+# The paths of the secrets. With sops-nix on the host, those in use are declared here, as far as the encrypted file has
 # them; a path that is given counts all the same. nix/secrets/backup.example.yaml says what each of them holds.
 #
 # Which secrets are declared must not depend on the options with the paths: those may well be
@@ -33,7 +33,7 @@ let
     alertingWebhookUrl = "backup-alerting-webhook-url";
   };
 
-  # Under which keys of the encrypted file a secret is looked for, the first that is there.
+  # The keys of the encrypted file that may hold a secret; the first that exists is used.
   keysFor =
     secret:
     [
@@ -51,7 +51,7 @@ let
   # Mounts with credentials that the administrator has declared, the repository's or another.
   mountsWithCredentials = lib.filter isCifs mountsOfFileSystems;
 
-  # Only what somebody uses has to be in the file.
+  # Only secrets in use have to be in the file.
   used = {
     storageboxCredentials =
       if cfg.storageBox.enable then
@@ -94,7 +94,7 @@ let
     else
       null;
   keyOf = secret: lib.findFirst (key: lib.elem key keys) null (keysFor secret);
-  # Without a file there is nothing to declare secrets of: sops-nix may be there for others.
+  # Without a file no secrets are declared: sops-nix may be on the host for other services.
   inFile = secret: file != null && (keys == null || keyOf secret != null);
 
   formats = {
@@ -103,7 +103,7 @@ let
     yml = "yaml";
   };
   format = formats.${lib.last (lib.splitString "." (toString file))} or null;
-  # Where an administrator names another file for a secret, what is known of this one does not count.
+  # If an administrator names another file for a secret, the keys of this file do not apply to it.
   declare =
     secret:
     lib.nameValuePair names.${secret} (
@@ -121,7 +121,7 @@ let
       }
     );
 
-  # The files that the services are handed in the end: settings and sources may name others than those of `secrets`.
+  # The files that the services finally get: settings and sources may name others than those of `secrets`.
   handed = lib.concatMap (unit: unit.Service.LoadCredential or [ ]) (lib.attrValues cfg.units);
   # Secrets that are used and whose default path nothing provides.
   plain = secret: "/run/secrets/${names.${secret}}";

@@ -1,4 +1,4 @@
-# The storage box: mounted when something looks into it, unmounted when nothing does for a while.
+# The storage box: mounted on access, unmounted when it is unused for a while.
 {
   config,
   lib,
@@ -132,10 +132,10 @@ in
       }
       {
         assertion = !lib.hasPrefix "${builtins.storeDir}/" secret;
-        message = "services.tik-backup.storageBox: what opens the box lies in the store, which everybody can read: ${secret}; name a path outside of it";
+        message = "services.tik-backup.storageBox: the file with the box's credentials is in the store, which every user can read: ${secret}; name a path outside of it";
       }
       {
-        # Where it is is a secret: the mount guard says it at run time.
+        # The location is in a secret, so the mount guard checks it at run time.
         assertion = location == null || within (pathOf location) box.mountPoint;
         message = "services.tik-backup: backupPath ${toString location} is not below storageBox.mountPoint ${box.mountPoint}";
       }

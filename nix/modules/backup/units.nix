@@ -1,4 +1,4 @@
-# The units of systemd for a configuration, as `tik-backup systemd` writes them elsewhere, from the same data
+# The systemd units for a configuration. They are the ones that `tik-backup systemd` writes elsewhere, from the same data
 # (src/systemd/units.json). Only built-in functions are used, so that it can be evaluated without nixpkgs:
 #
 #   import ./units.nix { settings = builtins.fromTOML (builtins.readFile ./config.toml); executable = …; configFile = …; }
@@ -80,7 +80,7 @@ let
     in
     removeAttrs all (filter (key: getAttr key all == null) (attrNames all));
 
-  # Secret files, as the credentials that stand for them.
+  # Secret files as credentials.
   secret =
     prefix: table: key:
     optional (hasAttr key table && isString table.${key} && !hasPrefix "credential:" table.${key}) {
@@ -143,7 +143,7 @@ let
       }
     else
       {
-        # The user's home: ssh keeps its keys, its hosts and its connections there.
+        # The user's home, where ssh has its keys, known hosts and connections.
         settings = {
           StateDirectory = "tik-backup";
           StateDirectoryMode = "0700";
@@ -158,7 +158,7 @@ let
   storage =
     if repository ? mount then [ repository.mount ] else optional (hasPrefix "/" location) location;
 
-  # What the confinement would hide and a service needs.
+  # Paths that a service needs and the confinement would hide.
   within =
     folder: path: path == folder || hasPrefix (if folder == "/" then "/" else "${folder}/") path;
   any = test: list: filter test list != [ ];
@@ -171,7 +171,7 @@ let
     "/tmp"
     "/var/tmp"
   ];
-  # What a pattern in a path means lies in the folder before its first part with one.
+  # The paths that a pattern matches are in the directory before its first component with a wildcard.
   beforePatterns =
     path:
     let
@@ -208,13 +208,13 @@ let
       extra ? { },
     }:
     let
-      # The configuration too: what only root may read then keeps nothing from running and from alerting.
+      # The configuration too: services then run and send alerts even if only root can read it.
       configuration = {
         id = "configuration";
         path = toString configFile;
       };
       all = [ configuration ] ++ repositorySecrets ++ secrets ++ alertSecrets;
-      # What tells of a storage that is gone must not need it to start.
+      # A service that reports a missing storage must not need the storage to start.
       tells = name == "alert@";
       mounts = optional (repository ? mount && !tells) (mountUnit repository.mount);
       stored = if tells || name == "serve" then [ ] else storage;
@@ -226,7 +226,7 @@ let
         ++ (if tells then [ stateDir ] else state.paths)
         ++ stored
         ++ optional (name == "init" && !(repository ? mount) && stored != [ ]) (dirOf (head stored));
-      # Asked before the state folder and the storage are known.
+      # For services started before the state directory and the storage are known.
       openTemporary' = inTemporary needed;
     in
     {
@@ -276,7 +276,7 @@ let
     };
   };
 
-  # Durations of the configuration are a sum of numbers with units; systemd reads them as they stand.
+  # Durations in the configuration are sums of numbers with units, which systemd reads unchanged.
   delay = systemd.randomized_delay or "600s";
 
   sources = settings.sources or { };
@@ -284,7 +284,7 @@ let
     name: source:
     let
       isDirectory = source.kind or "" == "directory";
-      # Without a host it is a socket at its usual place.
+      # Without a host it is a socket at the default path.
       path = key: optional (hasPrefix "/" (source.${key} or "")) source.${key};
     in
     service {
@@ -301,7 +301,7 @@ let
         path "host" ++ path "sslrootcert" ++ path "sslcert" ++ path "sslkey" ++ source.client_dirs or [ ];
     }
     // (
-      if source ? schedule then timer "source-${name}" "Time to back up ${name}" source.schedule else { }
+      if source ? schedule then timer "source-${name}" "Timer of the backup of ${name}" source.schedule else { }
     );
 
   drill = settings.drill or { };
@@ -309,7 +309,7 @@ let
   jobs = [
     {
       name = "drill";
-      description = "Proof by restoring what was backed up";
+      description = "Drill: restores backups and compares their content";
       schedule = "Sat 06:00";
       words = [ "drill" ];
       writable = optional (drill ? dir) drill.dir;
@@ -338,13 +338,13 @@ let
     }
     {
       name = "prune";
-      description = "Removal of what no backup needs any more";
+      description = "Removal of unused data from the backup repository";
       schedule = "Sun 14:00";
       words = [ "prune" ];
     }
     {
       name = "watch";
-      description = "Look at whether backups are late or unproven";
+      description = "Check for late or unproven backups";
       schedule = "hourly";
       words = [ "watch" ];
     }
@@ -373,13 +373,13 @@ let
     }
     // (if calendar == "never" then { } else timer name description calendar);
 
-  # The page that people look at.
+  # The dashboard.
   dashboard = settings.dashboard or { };
   socket = match "unix:(.*)/[^/]*" (dashboard.listen or "");
   socketInRun = if socket == null then null else match "/run/([^[:space:]]+)" (head socket);
   page = service {
     name = "serve";
-    description = "Page with the state of the backups";
+    description = "Dashboard with the state of the backups";
     groups = [ "serve" ];
     words = [ "serve" ];
     secrets = secretsOf "dashboard" dashboard [ "token_file" ];

@@ -1,6 +1,6 @@
 # Storage accounts that a service principal finds: blobs are backed up and restored, a new container is found without
 # anybody changing the configuration. The storage service is Azurite (`pkgs.azurite`; default.nix leaves this test out
-# where that is not), tokens and lists come from azure.py. Both are on this machine: without TLS nothing else is asked.
+# where that is not), tokens and lists come from azure.py. Both are on this machine, because without TLS no other address is allowed.
 { common }:
 {
   name = "tik-backup-azure-storage";

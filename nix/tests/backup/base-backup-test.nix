@@ -1,5 +1,5 @@
-# The mount is there, the units start, a repository is made with the structure that restic expects, a mount that is
-# missing means that nothing is written and somebody is told.
+# The mount exists, the units start, and a repository with the structure that restic expects is made. If the mount is
+# missing, nothing is written and an alert is sent.
 { common }:
 {
   name = "tik-backup-base";

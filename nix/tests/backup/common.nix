@@ -1,4 +1,4 @@
-# What the machines of the tests share: credentials that are none, a storage box in memory, somebody who is alerted.
+# Parts that the machines of the tests share: dummy credentials, a storage box in memory, a receiver of alerts.
 # Names hold from NixOS 25.05 on; what differs between releases is chosen here by what exists.
 { module }:
 let
@@ -112,7 +112,7 @@ in
       };
     };
 
-  # What such a server begins with: a database, and a role that may read everything.
+  # The initial content of the server: a database, and a role that may read everything.
   shop =
     { pkgs, ... }:
     {
@@ -129,7 +129,7 @@ in
       };
     };
 
-  # What counts as the same content.
+  # The content that is compared.
   digest =
     database:
     "psql -X -At -d ${database} -c \"SELECT count(*), md5(string_agg(o::text, ',' ORDER BY n)) FROM orders o\"";

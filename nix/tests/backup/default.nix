@@ -1,9 +1,9 @@
 # Tests with NixOS' own framework: `nix build .#checks.x86_64-linux.full-restore`, or `nix flake check` for all.
 #
 # NAME runs in virtual machines. NAME-nspawn is the same test in containers, where the framework has these (NixOS 26.05)
-# and the kernel is not the matter of the test; it needs no KVM, but a Nix that hands out ranges of users
+# and the kernel does not matter for the test; it needs no KVM, but a Nix that hands out ranges of users
 # (`auto-allocate-uids`, the system feature `uid-range`). In such a container systemd cannot confine services by namespaces:
-# they run without that there, and what confines them is tested in virtual machines.
+# they run without namespaces there, and the confinement is tested in virtual machines.
 { pkgs, module }:
 let
   inherit (pkgs) lib;

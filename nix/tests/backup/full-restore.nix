@@ -1,5 +1,5 @@
-# The worst day: the machine that made the backups is gone. Another one gets the content back, with this program and with
-# stock restic and PostgreSQL's own client alone.
+# Loss of the machine that made the backups: another machine restores the content, with this program, and with stock restic
+# and PostgreSQL's own client alone.
 { common }:
 {
   name = "tik-backup-full-restore";

@@ -1,5 +1,5 @@
 # A PostgreSQL and a MySQL server on other machines: all of their databases are found and backed up, a new one without
-# anybody changing the configuration; a server that is gone is told.
+# anybody changing the configuration; an alert is sent for a server that is gone.
 { common }:
 {
   name = "tik-backup-postgres";
@@ -77,7 +77,7 @@
 
     with subtest("the secrets are in no unit and no process list"):
         units = client.succeed("systemctl cat 'tik-backup-*'")
-        # What was seen of the clients at all.
+        # The clients that were seen at all.
         client.succeed("grep -aq pg_dump /tmp/processes", "grep -aq 'mariadb\\|mysql' /tmp/processes")
         for secret in ["${common.secrets.azurePostgresPassword}", "${common.secrets.azureMysqlPassword}"]:
             assert secret not in units

@@ -1,4 +1,4 @@
-# Forty nights: seven daily and four weekly snapshots stay, and what they hold is sound.
+# Forty nights: seven daily and four weekly snapshots are kept, and their content is intact.
 { common }:
 {
   name = "tik-backup-retention";
@@ -43,7 +43,7 @@
     for day in nights:
         weeks[day.isocalendar()[:2]] = day
     weekly = sorted(weeks.values())[-4:]
-    # What is younger than keep_within, two days, is among the seven.
+    # Snapshots younger than keep_within, two days, are among the seven.
     expected = sorted({str(day) for day in daily + weekly})
     assert sorted(times) == expected, (sorted(times), expected)
 

@@ -1,4 +1,4 @@
-# The storage box as it is mounted on a host: over CIFS, with a credentials file, when something looks into it.
+# The storage box as it is mounted on a host: over CIFS, with a credentials file, on access.
 { common }:
 {
   name = "tik-backup-storagebox";

@@ -1,5 +1,5 @@
-# Takes from the services what a container of the test framework cannot do: it has no /proc and /sys of its own to mount
-# over.
+# Removes from the services the settings that a container of the test framework does not support: it has no /proc and /sys
+# of its own to mount over.
 { lib, options, ... }:
 let
   inherit (lib) mkForce mkOption types;
@@ -34,9 +34,9 @@ in
       )
     );
   };
-  # Nor has it tables of packets for a firewall.
+  # It has no packet tables for a firewall either.
   config.networking.firewall.enable = false;
-  # A node that is no client of ours has no such option.
+  # A node without the module does not have this option.
   config.services = lib.optionalAttrs (options.services ? tik-backup) {
     tik-backup.drill.sandbox = "best-effort";
   };

@@ -1,4 +1,4 @@
-# What the cases are made of: parts of hosts, and the comparison of what comes of them with what is expected.
+# Building blocks of the cases: parts of hosts, and the comparison of the result with the expected one.
 {
   lib,
   evaluate,
@@ -20,7 +20,7 @@ let
     removePrefix
     ;
 
-  # What of a host is looked at. Only what a case asks for is evaluated.
+  # The parts of a host that are compared. Only the parts that a case names are evaluated.
   see =
     { config, ... }:
     let
@@ -71,7 +71,7 @@ let
           config.fileSystems.${path}.options
         else
           lib.splitString "," (removePrefix "Options=" (lib.head line));
-      # Mounts that are made otherwise than they were declared.
+      # Mounts whose options differ from the declared ones.
       dropIns = filter (
         name:
         lib.hasSuffix ".mount" name && lib.hasInfix "[Mount]" (config.systemd.units.${name}.text or "")
@@ -79,7 +79,7 @@ let
       tmpfiles = filter (lib.hasInfix "tik-backup") config.systemd.tmpfiles.rules;
       user = config.users.users.tik-backup or null;
       failed = map (one: one.message) (filter (one: !one.assertion) config.assertions);
-      # Most cases are not about the place of the repository, and leave it at /mnt/backup.
+      # Most cases are not about the location of the repository, and leave it at /mnt/backup.
       unmounted = filter (lib.hasInfix "no mount in") config.warnings;
       warnings = filter (
         text: hasPrefix "services.tik-backup" text && !lib.hasInfix "no mount in" text

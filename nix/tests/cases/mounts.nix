@@ -1,4 +1,4 @@
-# Mounts that administrators declare: of which kind.
+# Mounts that administrators declare: the type of the file system.
 lib':
 let
   inherit (lib')

@@ -1,4 +1,4 @@
-# What one option says and another one changes, and servers that only look like those of this machine.
+# Options that override others, and servers that only look like those of this machine.
 lib':
 let
   inherit (lib')

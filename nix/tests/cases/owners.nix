@@ -1,4 +1,4 @@
-# Mounts that administrators declare: whose the files are.
+# Mounts that administrators declare: the owner of the files.
 lib':
 let
   inherit (lib')
@@ -52,7 +52,7 @@ in
     (cifs [ "uid=872" ])
     (backup { uid = 871; })
   ] { failed = [ lockedOut ]; };
-  # Which number an account without one will get is not known here.
+  # The number that NixOS will give to an account without one is unknown here.
   mountByNumberUnknown =
     case
       [

@@ -1,4 +1,4 @@
-# Where the repository lies, and which mount that is.
+# The location of the repository and its mount.
 lib':
 let
   inherit (lib')

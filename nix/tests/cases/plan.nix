@@ -1,4 +1,4 @@
-# The guild's plan.
+# A complete host, as docs/nixos.md shows it.
 lib':
 let
   inherit (lib')

@@ -1,4 +1,4 @@
-# Secrets where everybody can read them, or nobody finds them; and what is switched off.
+# Secrets in files that every user can read or that do not exist, and options that are switched off.
 lib':
 let
   inherit (lib')
@@ -19,7 +19,7 @@ in
         (backup { secrets.resticPassword = "${builtins.storeDir}/x-password"; })
       ]
       {
-        failed = [ "everybody can read: repository.password_file:" ];
+        failed = [ "every user can read: repository.password_file:" ];
       };
   storePathLiteral =
     case
@@ -28,7 +28,7 @@ in
         (backup { secrets.resticPassword = "${../eval.nix}"; })
       ]
       {
-        failed = [ "everybody can read" ];
+        failed = [ "every user can read" ];
       };
   storePathLiteralInSettings = case [
     (backup {
@@ -38,7 +38,7 @@ in
         schedule = "01:00";
       };
     })
-  ] { failed = [ "everybody can read" ]; };
+  ] { failed = [ "every user can read" ]; };
   storeCredentials =
     case
       [
@@ -47,7 +47,7 @@ in
         (backup { secrets.storageboxCredentials = "${../eval.nix}"; })
       ]
       {
-        failed = [ "what opens the box lies in the store" ];
+        failed = [ "credentials is in the store" ];
       };
   relativeSecret =
     case
@@ -93,7 +93,7 @@ in
         }
       ];
     })
-  ] { failed = [ "everybody can read" ]; };
+  ] { failed = [ "every user can read" ]; };
 
   disabled =
     case

@@ -1,4 +1,4 @@
-# sops-nix: paths that depend on what else is configured.
+# sops-nix: paths that depend on other options.
 lib':
 let
   inherit (lib')

@@ -84,7 +84,7 @@ in
           key = "backup-restic-password";
         };
       };
-  # The key that was found in one file says nothing about another.
+  # A key that exists in one file may be missing in another.
   sopsOtherFile =
     case
       [
@@ -175,7 +175,7 @@ in
           "backup-restic-password"
         ];
       };
-  # sops-nix is there for others, the backup's secrets lie elsewhere.
+  # sops-nix serves other services; the backup's secrets are elsewhere.
   sopsWithoutFile =
     case
       [

@@ -80,7 +80,7 @@ in
         schedule = "01:00";
       };
     })
-  ] { failed = [ "everybody can read" ]; };
+  ] { failed = [ "every user can read" ]; };
 
   localPostgresql =
     case

@@ -73,7 +73,7 @@ in
     one
     (backup { user = "nobody-there"; })
   ] { failed = [ "the user nobody-there" ]; };
-  # NixOS has something to say as well.
+  # NixOS reports an error as well.
   missingGroup =
     case
       [

@@ -1,4 +1,4 @@
-# What must not evaluate, with the text that the error must have.
+# Configurations that must not evaluate, with the text that the error must have.
 lib':
 let
   inherit (lib')

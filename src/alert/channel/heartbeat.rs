@@ -1,7 +1,15 @@
 //! Heartbeats in the style of healthchecks.io: a URL, and `/start` and `/fail` below it.
 
-use crate::{config::{AlertConfig, AlertKind, load_url}, error::{Error, Result}, settings::Secret, stream::cancel::Cancel};
-use super::{Refused, http::{Body, Sender}};
+use super::{
+    Refused,
+    http::{Body, Sender},
+};
+use crate::{
+    config::{AlertConfig, AlertKind, load_url},
+    error::{Error, Result},
+    settings::Secret,
+    stream::cancel::Cancel,
+};
 
 /// The state that a heartbeat reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,13 @@ use std::{path::Path, time::Duration};
 pub use heartbeat::{Heartbeat, Phase};
 pub use tries::{Tries, with_tries};
 
-use crate::{config::{AlertConfig, AlertKind}, error::{Error, Result}, history::message::Message, output::count, stream::cancel::Cancel};
+use crate::{
+    config::{AlertConfig, AlertKind},
+    error::{Error, Result},
+    history::message::Message,
+    output::count,
+    stream::cancel::Cancel,
+};
 
 /// Longest title of a message, in characters.
 const TITLE: usize = 300;

@@ -63,7 +63,7 @@ fn what_is_wrong_is_said() {
         ("[[alerts]]\nkind = \"ntfy\"\ntopic = \"a\"\ntopic_file = \"b\"\n", "not both"),
         (
             "[[alerts]]\nkind = \"email\"\nsmtp_host = \"m\"\nfrom = \"a@b.example\"\nto = []\n",
-            "names nobody",
+            "the list is empty",
         ),
         (
             "[[alerts]]\nkind = \"email\"\nsmtp_host = \"m\"\nfrom = \"nobody\"\nto = [\"a@b.example\"]\n",
@@ -77,10 +77,10 @@ fn what_is_wrong_is_said() {
             "[[alerts]]\nkind = \"heartbeat\"\nurl_file = \"a\"\nname = \"x\"\n[[alerts]]\nkind = \"heartbeat\"\nurl_file = \"a\"\nname = \"x\"\n",
             "another alert has the name \"x\" as well",
         ),
-        ("[[alerts]]\nkind = \"heartbeat\"\nurl_file = \"a\"\nsources = []\n", "would tell nothing"),
+        ("[[alerts]]\nkind = \"heartbeat\"\nurl_file = \"a\"\nsources = []\n", "would send nothing"),
         ("[anomalies]\nrows_lost = 100\n", "must be from 0 to 99"),
         ("[anomalies]\nrow_lost = 5\n", "did you mean \"rows_lost\"?"),
-        ("[sources.a]\nkind = \"postgres\"\nschedule = \"25:00\"\n", "is no calendar expression"),
+        ("[sources.a]\nkind = \"postgres\"\nschedule = \"25:00\"\n", "is not a calendar expression"),
     ] {
         let found = problems(with(text));
         assert!(found.iter().any(|problem| problem.contains(part)), "{text}: {found:#?}");

@@ -1,4 +1,4 @@
-//! The keys of each kind of `[[alerts]]`: what each kind takes, and what is said about what it does not.
+//! The keys of each kind of `[[alerts]]`: accepted values, and messages about the others.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn sources_and_timeout_have_defaults_and_bounds() {
     );
     one_problem(
         alert("kind = \"webhook\"\nurl_file = \"u\"\nsources = []\n"),
-        "7: alerts[1].sources: an empty list would tell nothing; leave the key out for all sources",
+        "7: alerts[1].sources: an empty list would send nothing; leave the key out for all sources",
     );
 }
 
@@ -89,7 +89,7 @@ fn urls_and_tokens_are_refused_as_secrets_and_not_repeated() {
         one_problem(
             alert(keys),
             &format!(
-                "6: alerts[1].{name}: a secret does not stand in the configuration: \
+                "6: alerts[1].{name}: a secret must not be in the configuration: \
                  put it into a file and name that file in \"{name}_file\""
             ),
         );
@@ -169,7 +169,7 @@ fn a_login_is_whole_and_addresses_are_addresses() {
     );
     one_problem(
         alert(&MAIL.replace("[\"d@e.f\"]", "[]")),
-        "8: alerts[1].to: names nobody; give at least one address",
+        "8: alerts[1].to: the list is empty; give at least one address",
     );
     assert!(alert(&MAIL.replace("a@b.c", "Größe <a@b.c>")).is_ok());
 }
@@ -181,7 +181,7 @@ fn what_is_not_known_is_named_with_its_place() {
     });
     one_problem(
         alert("kind = \"webhok\"\n"),
-        "5: alerts[1].kind: \"webhok\" is no kind of alert; there are: webhook, ntfy, email, heartbeat; \
+        "5: alerts[1].kind: unknown kind of alert \"webhok\"; the kinds are: webhook, ntfy, email, heartbeat; \
          did you mean \"webhook\"?",
     );
     one_problem(

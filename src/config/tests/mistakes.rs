@@ -1,4 +1,4 @@
-//! What somebody writes who knows another program, or TOML only a little: each is answered with what is right.
+//! Mistakes of people who know another program, or little TOML: each message says what to write instead.
 
 use super::*;
 
@@ -41,34 +41,31 @@ fn keys_by_other_names_are_answered_with_ours() {
         ("ssl = true", "did you mean \"sslmode\"?"),
         ("cron = \"0 2 * * *\"", "did you mean \"schedule\"?"),
         ("retention = { daily = 7 }", "did you mean \"keep_daily\"?"),
-        ("state_dir = \"/x\"", "it stands above the first section"),
+        ("state_dir = \"/x\"", "it belongs above the first section"),
     ] {
         let found = problems(source(&format!("{keys}\n")));
         assert!(found.iter().any(|problem| problem.contains(right)), "{keys}: {found:?}");
     }
     one_problem(
         with("[main]\nkind = \"directory\"\npaths = [\"/srv\"]\n"),
-        "4: main: unknown key here: a source stands in a section [sources.main]",
+        "4: main: unknown key here: a source needs a section [sources.main]",
     );
     one_problem(
         with("[drill]\nschedule = \"Sat 06:00\"\n"),
-        "5: drill.schedule: unknown key here: `drill` in the section [systemd] says when",
+        "5: drill.schedule: unknown key here: the schedule is `drill` in the section [systemd]",
     );
 }
 
 #[test]
 fn what_only_a_shell_understands_is_refused() {
-    let tilde = "must be a whole path: ~ is only understood by shells";
+    let tilde = "must be a complete path: only shells expand ~";
     one_problem(source("password_file = \"~/pw\"\n"), &format!("6: sources.pg.password_file: {tilde}"));
     one_problem(
         with("[sources.d]\nkind = \"directory\"\npaths = [\"/srv\", \"~/x\"]\n"),
         &format!("6: sources.d.paths: {tilde}"),
     );
     let text = "[repository]\nlocation = \"$HOME/repo\"\npassword_file = \"/pw\"\n";
-    one_problem(
-        parse(text),
-        "2: repository.location: must be a whole path: variables are only understood by shells",
-    );
+    one_problem(parse(text), "2: repository.location: must be a complete path: only shells expand variables");
 }
 
 #[test]
@@ -90,6 +87,6 @@ fn a_byte_order_mark_is_no_part_of_a_secret() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let text = SecretFile::at("sources.pg.password_file", &path).load().unwrap_err().to_string();
     assert!(text.contains("byte order mark") && !text.contains("hunter2"), "{text}");
-    // That of a repository is part of its password once it was made with it.
+    // In the password of an existing repository it is part of the password.
     assert!(SecretFile::at("repository.password_file", &path).load().is_ok());
 }

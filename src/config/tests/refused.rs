@@ -1,4 +1,4 @@
-//! The messages about everything that is wrong in the text.
+//! The messages about problems in the text.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn unknown_keys_are_named_with_line_path_and_the_nearest_key() {
 
 #[test]
 fn a_secret_in_the_configuration_is_refused_and_never_repeated() {
-    let advice = "a secret does not stand in the configuration: put it into a file and name that file in \"password_file\"";
+    let advice = "a secret must not be in the configuration: put it into a file and name that file in \"password_file\"";
     for key in ["password", "Password", "passwd", "pass", "passphrase"] {
         for value in ["\"hunter2\"", "[\"hunter2\"]", "{ hunter2 = 1 }"] {
             one_problem(source(&format!("{key} = {value}\n")), &format!("6: sources.pg.{key}: {advice}"));
@@ -60,7 +60,7 @@ fn a_secret_in_the_configuration_is_refused_and_never_repeated() {
     }
     one_problem(
         with("[repository.options]\nbucket = \"b\"\nsecret_access_key = \"hunter2\"\n"),
-        "6: repository.options.secret_access_key: a secret does not stand in the configuration: \
+        "6: repository.options.secret_access_key: a secret must not be in the configuration: \
          put it into a file and name that file under this key in [repository.options_files]",
     );
 }
@@ -113,19 +113,19 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn kinds_that_are_not_known_are_answered_with_those_that_are() {
-    let known = "is no kind of source that this version knows; it knows: postgres, mysql, mongodb, azure-storage, \
+    let known = "the kinds are: postgres, mysql, mongodb, azure-storage, \
                  directory";
     one_problem(
         with("[sources.m]\nkind = \"oracle\"\nanything = 1\n"),
-        &format!("5: sources.m.kind: \"oracle\" {known}"),
+        &format!("5: sources.m.kind: unknown source kind \"oracle\"; {known}"),
     );
     one_problem(
         with("[sources.m]\nkind = \"postgress\"\n"),
-        &format!("5: sources.m.kind: \"postgress\" {known}; did you mean \"postgres\"?"),
+        &format!("5: sources.m.kind: unknown source kind \"postgress\"; {known}; did you mean \"postgres\"?"),
     );
     one_problem(
         with("[sources.db.example]\nkind = \"postgres\"\n"),
-        "4: sources.db: a name with a dot stands in quotes: [sources.\"db.example\"]",
+        "4: sources.db: a name with a dot needs quotes: [sources.\"db.example\"]",
     );
     one_problem(with("[sources.m]\nkind = 1\n"), "5: sources.m.kind: must be a string, not an integer");
 }
@@ -140,7 +140,7 @@ fn wrong_types_are_named() {
         ("globals = \"yes\"", "globals: must be true or false, not a string"),
         ("exclude = \"x\"", "exclude: must be a list of strings, such as [\"…\"], not a string"),
         ("exclude = [\n1]", "exclude: must be a list of strings, but has an integer in it"),
-        ("exclude = [\"\"]", "exclude: one of the list must not be empty"),
+        ("exclude = [\"\"]", "exclude: an entry of the list must not be empty"),
         ("client_dirs = true", "client_dirs: must be a list of strings, not true or false"),
         ("password_file = 1", "password_file: must be a string with a path, not an integer"),
         ("idle_timeout = 15", "idle_timeout: must be a duration in quotes, such as \"15m\", not an integer"),
@@ -253,7 +253,7 @@ fn impossible_values_of_other_sections_are_named() {
         ("mount = \"mnt\"", "mount: must be an absolute path"),
         (
             "mount = \"/\"",
-            "mount: / is always mounted, so this guards nothing: name the mount point of the storage, or leave the key out",
+            "mount: / is always mounted, so this protects nothing: name the mount point of the storage, or leave the key out",
         ),
         (
             "mount = \"/nowhere/x\"",
@@ -261,14 +261,14 @@ fn impossible_values_of_other_sections_are_named() {
         ),
         (
             "options = { a = \"1\" }\noptions_files = { a = \"/f\" }",
-            "options_files.a: stands in [repository.options] as well; keep one of them",
+            "options_files.a: is in [repository.options] too; keep one of them",
         ),
     ] {
         let line = 4 + keys.matches('\n').count();
         one_problem(with(&format!("{keys}\n")), &format!("{line}: repository.{expected}"));
     }
     let none = "all values are 0, so that every snapshot would be removed; keep at least one";
-    // A source that inherits is not blamed as well.
+    // A source that inherits the table does not repeat the problem.
     one_problem(source("[retention]\nkeep_daily = 0\nkeep_weekly = 0\n"), &format!("6: retention: {none}"));
     let name = "the name of a source is 1 to 64 of A-Z a-z 0-9 . _ - and does not start with . or -";
     for bad in ["-x", ".x", "a b", "ü", "a/b", "", &"x".repeat(65)] {
@@ -328,11 +328,11 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
     one_problem(with("mount = \"/r\"\nmount = \"/b\"\n"), "5: duplicate key \"mount\"");
     one_problem(
         source("[sources.pg]\nport = 1\n"),
-        "6: the section [sources.pg] stands twice; put its keys together",
+        "6: the section [sources.pg] appears twice; put its keys together",
     );
     one_problem(
         source("port = 1\n[sources.pg]\nkind = \"mysql\"\nport = 1\n"),
-        "7: the section [sources.pg] stands twice; put its keys together",
+        "7: the section [sources.pg] appears twice; put its keys together",
     );
     assert_eq!(
         problems(with("mount = \"/r\"\nmount = \"/b\"\nhots = 1\n")),
@@ -352,8 +352,7 @@ fn syntax_errors_and_duplicate_keys_have_a_line() {
 fn a_source_named_like_a_host_is_told_of_its_quotes() {
     let told = problems(with("[sources.db.example.org]\nkind = \"postgres\"\n"));
     assert!(
-        told.iter()
-            .any(|line| line.contains("a name with a dot stands in quotes: [sources.\"db.example.org\"]")),
+        told.iter().any(|line| line.contains("a name with a dot needs quotes: [sources.\"db.example.org\"]")),
         "{told:?}"
     );
 }

@@ -1,14 +1,39 @@
 //! Writes one item: its files are cut into chunks, which workers store.
 
-use std::{io::{self, Read}, path::Path, sync::{Arc, atomic::{AtomicU64, Ordering}}};
+use std::{
+    io::{self, Read},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crossbeam_channel::{Receiver, Sender};
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use rustic_core::{DataId, repofile::BlobType};
 
-use crate::{error::{Error, Result}, output, repository::{chunker::{Cut, MAX_SIZE, MIN_SIZE}, crypto::{Hash, Hasher}, previous::PreviousItem}, stream::{files::{Attributes, Files, Special}, sink::{Mark, Previous, Sink, Stored}, sparse::{Dense, SparseRead}}};
-use super::{Shared, SnapshotMeta, kept::{Content, Kept}, tree::{ItemTree, TreeBuilder, Written}, worker::{BlobWriter, FileJobs, Job}};
+use super::{
+    Shared, SnapshotMeta,
+    kept::{Content, Kept},
+    tree::{ItemTree, TreeBuilder, Written},
+    worker::{BlobWriter, FileJobs, Job},
+};
+use crate::{
+    error::{Error, Result},
+    output,
+    repository::{
+        chunker::{Cut, MAX_SIZE, MIN_SIZE},
+        crypto::{Hash, Hasher},
+        previous::PreviousItem,
+    },
+    stream::{
+        files::{Attributes, Files, Special},
+        sink::{Mark, Previous, Sink, Stored},
+        sparse::{Dense, SparseRead},
+    },
+};
 
 /// The size of a read: large enough to make system calls cheap, small enough to stay in the CPU's cache until the tap and
 /// the chunker have read it.

@@ -15,20 +15,38 @@ mod tickets;
 mod tree;
 mod worker;
 
-use std::{path::Path, sync::Arc, thread::{self, JoinHandle}};
+use std::{
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
 
+pub use commit::{Committed, SnapshotMeta};
 use crossbeam_channel::{Receiver, Sender, bounded};
+pub use item::ItemWriter;
+pub(super) use item::identity;
+pub use kept::keep_packs_for;
 use parking_lot::Mutex;
 use rustic_core::repofile::BlobType;
-pub use commit::{Committed, SnapshotMeta};
-pub use item::ItemWriter;
-pub use kept::keep_packs_for;
-pub(super) use item::identity;
 
-use crate::{error::{Error, Result}, stream::cancel::Cancel};
-use self::{commit::Committer, item::ChunkBuffer, kept::Kept, pack::{FullPack, Packer}, store::Store, tickets::Tickets, worker::Job};
-use super::{chunker::Chunker, crypto::Cipher, known::KnownBlobs, lock::LockGuard, previous::PreviousItem, storage::Storage, watch::Watch};
+use self::{
+    commit::Committer,
+    item::ChunkBuffer,
+    kept::Kept,
+    pack::{FullPack, Packer},
+    store::Store,
+    tickets::Tickets,
+    worker::Job,
+};
 pub use super::watch::{FinalCheck, Written};
+use super::{
+    chunker::Chunker, crypto::Cipher, known::KnownBlobs, lock::LockGuard, previous::PreviousItem,
+    storage::Storage, watch::Watch,
+};
+use crate::{
+    error::{Error, Result},
+    stream::cancel::Cancel,
+};
 
 /// Threads that store packs: one can wait for the disk while another sends.
 const STORE_THREADS: usize = 2;

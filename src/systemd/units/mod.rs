@@ -1,12 +1,13 @@
-//! The units of systemd that run the program: one service and timer for each source, and those that look after the
-//! whole. `nix/modules/backup/units.nix` makes the same from the same data, `src/systemd/units.json`, on NixOS.
+//! The systemd units that run the program: a service and a timer for each source, and those for drill, check, prune, watch,
+//! alerts and the dashboard. On NixOS, `nix/modules/backup/units.nix` makes the same units from the same data,
+//! `src/systemd/units.json`.
 
-mod folder;
+mod directory;
 mod service;
 
 use std::path::{Path, PathBuf};
 
-pub use folder::{Change, Changes, compare, write};
+pub use directory::{Change, Changes, compare, write};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use service::Service;
 
@@ -17,15 +18,15 @@ use crate::{
     systemd::Planned,
 };
 
-/// What every unit's name begins with.
+/// The prefix of every unit's name.
 pub const PREFIX: &str = "tik-backup-";
 /// The target that all timers belong to.
 pub const TARGET: &str = "tik-backup.target";
-/// The first line of what this module writes; only files with it are ever replaced or removed.
+/// The first line of the files that this module writes. Only files with it are replaced or removed.
 const MARK: &str =
     "# Written by `tik-backup systemd`; changes belong into the configuration, or into `systemctl edit`.";
 
-/// Settings in order; one with several values stands on several lines.
+/// Settings in order; a setting with several values has several lines.
 pub type Settings = Vec<(String, Vec<String>)>;
 
 /// A unit file.
@@ -91,14 +92,14 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
         let name = format!("source-{}", source.name);
         units.push(maker.source(&name, source));
         if let Some(schedule) = &source.schedule {
-            units.push(maker.timer(&name, &format!("Time to back up {}", source.name), schedule));
+            units.push(maker.timer(&name, &format!("Timer of the backup of {}", source.name), schedule));
         }
     }
     let jobs = [
-        ("drill", "Proof by restoring what was backed up", &config.systemd.drill),
+        ("drill", "Drill: restores backups and compares their content", &config.systemd.drill),
         ("check", "Check of the backup repository", &config.systemd.check),
-        ("prune", "Removal of what no backup needs any more", &config.systemd.prune),
-        ("watch", "Look at whether backups are late or unproven", &config.systemd.watch),
+        ("prune", "Removal of unused data from the backup repository", &config.systemd.prune),
+        ("watch", "Check for late or unproven backups", &config.systemd.watch),
     ];
     for (name, description, schedule) in jobs {
         units.push(maker.job(name, description));
@@ -107,20 +108,20 @@ pub fn units(config: &Config, executable: &Path) -> Vec<Unit> {
         }
     }
     if let Some(dashboard) = &config.dashboard {
-        units.push(maker.page(dashboard));
+        units.push(maker.dashboard(dashboard));
     }
     units.push(maker.job("init", "Creation of the backup repository"));
     units.push(maker.job("alert@", "Alert that %i failed"));
-    let page = format!("{PREFIX}serve.service");
-    let wanted = units.iter().filter(|unit| unit.name.ends_with(".timer") || unit.name == page);
+    let dashboard = format!("{PREFIX}serve.service");
+    let wanted = units.iter().filter(|unit| unit.name.ends_with(".timer") || unit.name == dashboard);
     let target = target(wanted.map(|unit| unit.name.clone()).collect());
     units.push(target);
     units
 }
 
-/// The settings of a service that looks at what the services need, as `KEY=VALUE` for `systemd-run --property`: user,
-/// confinement and secrets of all of them. That of `directories` may read what it likes, as the services may that back
-/// up folders.
+/// The settings of a service that checks the requirements of all services, as `KEY=VALUE` for `systemd-run --property`: user,
+/// confinement and secrets of all of them. With `directories` it may read all files, as the services that back up
+/// directories may.
 pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Vec<String> {
     let maker = Maker { config, executable };
     let mut service = Service::new(&[if directories { "directory" } else { "backup" }]);
@@ -136,7 +137,7 @@ pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Ve
     }
     service.reveal(&seen);
     secrets.extend(config.dashboard.iter().filter_map(|dashboard| dashboard.token_file.as_ref()));
-    let unit = maker.finish("doctor", "Look at what the services need", service, &[], &secrets);
+    let unit = maker.finish("doctor", "Check of the services' requirements", service, &[], &secrets);
     let settings = unit.sections.into_iter().find(|(section, _)| *section == "Service");
     let settings = settings.into_iter().flat_map(|(_, settings)| settings);
     settings
@@ -145,12 +146,12 @@ pub(crate) fn probe(config: &Config, executable: &Path, directories: bool) -> Ve
         .collect()
 }
 
-/// Whether the target in this folder is one that [`write`] wrote: on NixOS the system brings it.
+/// Whether [`write`] wrote the target in this directory: on NixOS the system provides it.
 pub(crate) fn is_written_here(folder: &Path) -> bool {
     std::fs::read_to_string(folder.join(TARGET)).is_ok_and(|text| text.lines().next() == Some(MARK))
 }
 
-/// The name of the timer that starts what is planned.
+/// The name of the timer of a schedule.
 pub(crate) fn timer(plan: &Planned) -> String {
     match &plan.source {
         Some(source) => format!("{PREFIX}source-{source}.timer"),
@@ -158,7 +159,7 @@ pub(crate) fn timer(plan: &Planned) -> String {
     }
 }
 
-/// The sources that no timer starts.
+/// The sources without a timer.
 pub fn without_timer(config: &Config) -> Vec<&str> {
     config
         .sources
@@ -217,16 +218,16 @@ impl Maker<'_> {
         self.finish(name, description, service, &words, &[])
     }
 
-    /// The page that people look at.
-    fn page(&self, dashboard: &DashboardConfig) -> Unit {
+    /// The service of the dashboard.
+    fn dashboard(&self, settings: &DashboardConfig) -> Unit {
         let mut service = Service::new(&["serve"]);
-        if let Listen::Unix(path) = &dashboard.listen
+        if let Listen::Unix(path) = &settings.listen
             && let Some(folder) = path.parent()
         {
             service.socket_in(folder);
         }
-        let secrets: Vec<_> = dashboard.token_file.iter().collect();
-        self.finish("serve", "Page with the state of the backups", service, &["serve"], &secrets)
+        let secrets: Vec<_> = settings.token_file.iter().collect();
+        self.finish("serve", "Dashboard with the state of the backups", service, &["serve"], &secrets)
     }
 
     fn finish(
@@ -250,19 +251,19 @@ impl Maker<'_> {
                 service.credential(&file.credential(), path);
             }
         }
-        // What tells of failures must not fail with them: a state folder that is not as it should be is no obstacle.
-        let tells = name == "alert@";
+        // The alert service must not fail for the same reason as the others: it starts without a usable state directory.
+        let is_alert = name == "alert@";
         if let Some(file) = &config.systemd.environment_file {
-            service.environment_file(file, tells);
+            service.environment_file(file, is_alert);
         }
-        if tells {
+        if is_alert {
             service.write_to(&config.state_dir);
         } else {
             service.state(&config.state_dir);
         }
         service.reveal(std::slice::from_ref(&config.state_dir));
-        // What tells of a storage that is gone must not need it to start.
-        if let Some(path) = self.storage().filter(|_| !tells && name != "serve") {
+        // A service that reports a missing storage must not need the storage to start.
+        if let Some(path) = self.storage().filter(|_| !is_alert && name != "serve") {
             service.reveal(std::slice::from_ref(&path));
             service.write_to(&path);
             if let (None, "init", Some(parent)) = (&config.repository.mount, name, path.parent()) {
@@ -275,14 +276,13 @@ impl Maker<'_> {
             ("Wants".to_owned(), vec!["network-online.target".to_owned()]),
             ("After".to_owned(), vec!["network-online.target".to_owned()]),
         ];
-        if let Some(mount) = config.repository.mount.as_ref().filter(|_| !tells) {
-            // Not RequiresMountsFor=: a storage that is not there is told better by the program than by a unit that
-            // never started.
+        if let Some(mount) = config.repository.mount.as_ref().filter(|_| !is_alert) {
+            // Not RequiresMountsFor=: the program reports a missing storage better than a unit that never started.
             let mount = service::mount_unit(mount);
             unit[2].1.push(mount.clone());
             unit[3].1.push(mount);
         }
-        if !tells {
+        if !is_alert {
             unit.push(("OnFailure".to_owned(), vec![format!("{PREFIX}alert@%n.service")]));
         }
         Unit {
@@ -291,7 +291,7 @@ impl Maker<'_> {
         }
     }
 
-    /// The folder of this machine that the repository's files are written to, where that is known.
+    /// The directory on this machine that holds the repository's files, if it is known.
     fn storage(&self) -> Option<PathBuf> {
         let repository = &self.config.repository;
         repository.mount.clone().or_else(|| match &repository.location {

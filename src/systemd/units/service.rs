@@ -1,4 +1,4 @@
-//! The section `[Service]`: what all services have, from the data shared with NixOS, and what one has of its own.
+//! The section `[Service]`: settings of all services, from the data shared with NixOS, and of single services.
 
 use std::path::{Path, PathBuf};
 
@@ -6,12 +6,12 @@ use serde_json::{Map, Value};
 
 use crate::settings::PLACEHOLDER;
 
-/// What services are hardened and limited by, general and by what they do.
+/// Hardening and limits: those of all services, and those by task.
 const DATA: &str = include_str!("../units.json");
 
-/// What `ProtectHome=` hides.
+/// Directories that `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
-/// What `PrivateTmp=` replaces.
+/// Directories that `PrivateTmp=` replaces.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Settings of a service in order.
@@ -60,8 +60,8 @@ impl Service {
         self.settings.retain(|(name, _)| name != key);
     }
 
-    /// Hands over a secret file. One that is missing becomes an empty line, so that the program still starts, says
-    /// what is missing, and does what does not need it: alert, above all.
+    /// Hands over a secret file as a credential. A missing file becomes an empty line, so that the program still starts,
+    /// reports the missing file, and does everything that does not need it, above all alerts.
     pub(super) fn credential(&mut self, id: &str, path: &Path) {
         self.add("LoadCredential", format!("{id}:{}", percent(&path.display().to_string())));
         self.add("SetCredential", format!("{id}:{}", PLACEHOLDER.escape_default()));
@@ -73,7 +73,7 @@ impl Service {
         self.set("EnvironmentFile", format!("{prefix}{}", percent(&path.display().to_string())));
     }
 
-    /// Lets it write to a folder; one that is not there is no error, the program says it better.
+    /// Lets it write to a directory. A missing one is not an error here, because the program reports it better.
     pub(super) fn write_to(&mut self, path: &Path) {
         self.add("ReadWritePaths", word(&format!("-{}", percent(&path.display().to_string()))));
     }
@@ -82,7 +82,7 @@ impl Service {
         self.settings.iter().any(|(name, _)| name == key)
     }
 
-    /// Lets it see files that the confinement would hide.
+    /// Makes files visible that the confinement would hide.
     pub(super) fn reveal(&mut self, paths: &[PathBuf]) {
         if paths.iter().any(|path| HOMES.iter().any(|home| path.starts_with(home))) {
             self.set("ProtectHome", "read-only".to_owned());
@@ -92,16 +92,16 @@ impl Service {
         }
     }
 
-    /// Lets it see all that is below folders which it backs up.
+    /// Makes everything visible below directories that it backs up.
     pub(super) fn reveal_all(&mut self, paths: &[PathBuf]) {
         self.reveal(paths);
-        // A private one would stand in the place of what is to be backed up with the folder above.
+        // A private one would replace files that are to be backed up with the directory above.
         if paths.iter().any(|path| TEMPORARY.iter().any(|folder| Path::new(folder).starts_with(path))) {
             self.remove("PrivateTmp");
         }
     }
 
-    /// Gives it the folder of a socket; one below /run is made by systemd, and others may look into it.
+    /// Lets it write to the directory of a socket. systemd creates one below /run, which other users may enter.
     pub(super) fn socket_in(&mut self, folder: &Path) {
         match folder.strip_prefix("/run").ok().and_then(Path::to_str) {
             Some(below) if !below.is_empty() && !below.contains(char::is_whitespace) => {
@@ -111,7 +111,7 @@ impl Service {
         }
     }
 
-    /// Gives it the state folder; one below /var/lib is made by systemd, for the service's user.
+    /// Lets it write to the state directory. systemd creates one below /var/lib, owned by the service's user.
     pub(super) fn state(&mut self, path: &Path) {
         match path.strip_prefix("/var/lib").ok().and_then(Path::to_str) {
             Some(below) if !below.is_empty() && !below.contains(char::is_whitespace) => {
@@ -120,7 +120,7 @@ impl Service {
             }
             _ => {
                 self.write_to(path);
-                // The user's home: ssh keeps its keys, its hosts and its connections there.
+                // The user's home, where ssh has its keys, known hosts and connections.
                 self.set("StateDirectory", "tik-backup".to_owned());
                 self.set("StateDirectoryMode", "0700".to_owned());
             }

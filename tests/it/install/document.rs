@@ -1,5 +1,5 @@
-//! The commands of docs/install.md, as they stand there, on a machine with a real systemd; and what `tik-backup doctor`
-//! says when something is not as it should be.
+//! The commands of docs/install.md, unchanged, on a machine with a real systemd; and the messages of `tik-backup doctor`
+//! about problems.
 
 use serde_json::Value;
 use testkit::{Tool, receiver::Receiver, skip_unless};
@@ -28,7 +28,7 @@ fn blocks(kind: &str) -> Vec<String> {
     blocks
 }
 
-/// The commands that root types, without the remarks behind them.
+/// The commands that root types, without comments.
 fn commands() -> Vec<String> {
     let blocks = blocks("console").concat();
     let typed = blocks.lines().filter_map(|line| line.strip_prefix("# "));
@@ -55,7 +55,7 @@ impl Site {
         (serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")), code)
     }
 
-    /// What it says of something that is not as it should be, and its exit code.
+    /// Checks that doctor reports this problem; its exit code.
     fn finds(&self, about: &str, state: &str, what: &str) -> Option<i32> {
         let (document, code) = self.doctor();
         let found = document["findings"].as_array().unwrap().iter().any(|finding| {
@@ -94,7 +94,7 @@ fn by_the_book(site: &Site) {
     let commands = commands();
     assert!(commands.len() > 15 && commands.iter().any(|typed| typed == "tik-backup doctor"), "{commands:?}");
     for typed in commands {
-        // What is typed into a file.
+        // The input that is typed into a file.
         let input = match typed.strip_prefix("install -m 0600 /dev/stdin /etc/tik-backup/secrets/") {
             Some("main") => "<<<'of the server'".to_owned(),
             Some("webhook") => format!("<<<'{}'", site.receiver.url("/")),
@@ -104,7 +104,7 @@ fn by_the_book(site: &Site) {
         if let Some(path) = typed.strip_prefix("editor ") {
             machine.write(path, 0o600, &configuration(site.port));
         } else {
-            // An operator who is careful, and whose files nobody else may read.
+            // A careful operator, whose files are private by default.
             machine.sh(&format!("umask 077; {typed} {input}"));
         }
     }
@@ -125,7 +125,7 @@ fn by_the_book(site: &Site) {
 
 fn what_is_wrong_is_found(site: &Site) {
     let machine = &site.machine;
-    // A configuration for root alone: told, and the services run, and can tell of a failure.
+    // A configuration that only root can read is reported, and the services run and can send alerts.
     machine.sh("chmod 0600 /etc/tik-backup/config.toml && systemctl start tik-backup-source-main");
     assert_eq!(site.finds("configuration", "warning", "is closed to that user"), Some(0));
     let (text, code) = machine.try_sh("runuser -u tik-backup -- tik-backup config check");
@@ -150,10 +150,10 @@ fn what_is_wrong_is_found(site: &Site) {
 
     machine.sh("sed -i 's/02:00/03:00/; /alerts/,$d' /etc/tik-backup/config.toml");
     assert_eq!(site.finds("units", "problem", "do not match the configuration"), Some(1));
-    assert_eq!(site.finds("alerts", "warning", "failures are not alerted"), Some(1));
+    assert_eq!(site.finds("alerts", "warning", "no alerts are sent"), Some(1));
 }
 
-/// What root creates, without any umask, is the services' and nobody else's.
+/// Files that root creates without a umask belong to the services' user and are private.
 fn the_repository_is_for_the_services(machine: &Machine) {
     machine.sh(
         "sed -i 's:/mnt/backup/restic-repo:/srv/new/restic-repo:; /^mount/d' /etc/tik-backup/config.toml",
@@ -161,7 +161,7 @@ fn the_repository_is_for_the_services(machine: &Machine) {
     machine.sh("umask 000; tik-backup init");
     assert_eq!(machine.sh("find /srv/new ! -user tik-backup"), "");
     assert_eq!(machine.sh("find /srv/new -perm /077"), "", "open to others");
-    // A folder of root's that was there before stays as it is, and that is told.
+    // An existing directory of root is not changed, which is reported.
     machine.sh("rm -rf /srv/new && install -d -m 0700 /srv/new/restic-repo");
     let (text, code) = machine.try_sh("tik-backup init");
     assert!(code == Some(0) && text.contains("the services run as tik-backup and cannot use it"), "{text}");

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use testkit::{Tool, project};
 
-/// What a command that uses Nix prints, run in the project's directory; or what it says against it. Evaluated paths are
+/// The output of a command that uses Nix, run in the project's directory, or its error. Evaluated paths are
 /// below `store`, by default a directory that does not exist.
 pub fn run(command: &mut Command, store: Option<&Path>) -> Result<String, String> {
     let state = tempfile::tempdir().unwrap();
@@ -37,7 +37,7 @@ pub fn evaluate(arguments: &[&str], store: Option<&Path>) -> Result<Value, Strin
     Ok(serde_json::from_str(&text).unwrap())
 }
 
-/// The value of an expression, which must have one.
+/// The value of an expression, which must evaluate.
 #[track_caller]
 pub fn value(expression: &str) -> Value {
     evaluate(&["--expr", expression], None).unwrap_or_else(|error| panic!("{expression}\n{error}"))

@@ -14,7 +14,7 @@ use std::{
 use tempfile::TempDir;
 use testkit::{Tool, skip, tools::in_ci};
 
-/// Mounts the layer and starts systemd, all in a mount namespace that goes with it. `$1` is a folder, `$2` a name.
+/// Mounts the layer and starts systemd, in a mount namespace that ends with it. `$1` is a directory, `$2` a name.
 const BOOT: &str = r#"
 set -e
 mkdir "$1/memory" "$1/root"
@@ -128,7 +128,7 @@ impl Machine {
         );
     }
 
-    /// Copies a file of this machine into it: what is in a folder for temporary files here is not there.
+    /// Copies a file of this machine into it: directories for temporary files of this machine do not exist there.
     pub fn copy(&self, from: &Path, to: &str) {
         let file = fs::File::open(from).unwrap();
         let status = self.command(&format!("cat >'{to}'")).stdin(file).status().unwrap();

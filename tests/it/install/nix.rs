@@ -96,7 +96,7 @@ pub fn nixpkgs() -> Option<String> {
     None
 }
 
-/// An attribute of nix/tests/eval.nix, or what Nix said against it.
+/// An attribute of nix/tests/eval.nix, or Nix' error.
 fn evaluate(nixpkgs: &str, attribute: &str) -> Result<Value, String> {
     let arguments = ["--arg", "nixpkgs", nixpkgs, "-A", attribute, "nix/tests/eval.nix"];
     evaluation::evaluate(&arguments, Some(Path::new("/nix/store")))
@@ -130,7 +130,7 @@ fn compare(host: &Value, what: &str) {
                 );
                 continue;
             }
-            // The configuration lies elsewhere than the one that was written here.
+            // The configuration has another path than the one written here.
             let same = |value: &Value| {
                 let mut lines = lines(key, value);
                 lines.retain(|line| key != "LoadCredential" || !line.starts_with("configuration:"));
@@ -209,7 +209,7 @@ fn the_module_makes_what_it_promises() {
     assert_eq!(alone["discourse"]["role"], Value::Null);
 }
 
-/// nix/tests/cases.nix: what administrators write, and what must come of it.
+/// nix/tests/cases.nix: configurations as administrators write them, with the expected results.
 #[test]
 fn every_case_of_an_administrator_comes_out_as_expected() {
     skip_unless!(Tool::Nix);

@@ -35,7 +35,7 @@ fn nothing_but_the_units_reaches_clients_and_secrets(machine: &Machine) {
     }
 }
 
-/// Waits until nothing is mounted, without a look into the folder: that would keep the mount.
+/// Waits until nothing is mounted, without accessing the directory, which would keep the mount.
 const UNMOUNTED: &str = r#"
 for _ in $(seq 150); do
     grep -q ' /mnt/backup .* tmpfs ' /proc/self/mountinfo || exit 0
@@ -48,7 +48,7 @@ exit 1
 fn everything_is_backed_up_and_proven(site: &Site) {
     let machine = &site.machine;
     machine.sh("systemctl start tik-backup-init.service");
-    // For longer than an unused mount stays, this backup waits for a table.
+    // This backup waits for a table longer than an unused mount is kept.
     run(
         machine,
         "locks() {
@@ -70,7 +70,7 @@ fn everything_is_backed_up_and_proven(site: &Site) {
              WHERE relation = 'posts'::regclass AND mode = 'AccessExclusiveLock' AND granted\" >/dev/null
          wait $backup",
     );
-    // What nobody uses is unmounted, and mounted again for the next.
+    // An unused mount is unmounted, and mounted again on access.
     machine.sh(UNMOUNTED);
     for unit in ["source-discourse-uploads", "source-wiki", "drill", "check", "prune", "watch"] {
         machine.sh(&format!("systemctl start tik-backup-{unit}.service"));
@@ -147,7 +147,7 @@ fn a_box_that_is_away_is_told_and_one_that_is_back_is_used(site: &Site) {
 
 fn secrets_were_seen_nowhere(machine: &Machine) {
     assert_eq!(machine.sh("cat /root/seen"), "", "processes with a secret in their arguments or environment");
-    // The onlooker would have seen it.
+    // The process that watches would have seen it.
     machine.sh("head -n 1 /root/patterns >/root/first
          for _ in $(seq 100); do
              bash -c 'exec -a \"$(cat /root/first)\" sleep 0.3'

@@ -15,14 +15,14 @@ use super::{
     package::{Site, free_port},
 };
 
-/// How every path in the store begins here: the hash of a build that never was.
+/// The beginning of all store paths here: a made-up hash.
 pub const STORE: &str = "/nix/store/0c9fsbmn0y6dmkhyirzbmhl4a9p5rbkx";
 const CONFIGURATION: &str = "/nix/store/0c9fsbmn0y6dmkhyirzbmhl4a9p5rbkx-tik-backup-config.toml";
 const PROGRAM: &str = "/nix/store/0c9fsbmn0y6dmkhyirzbmhl4a9p5rbkx-tik-backup/bin/tik-backup";
-/// What the path of a unit is made of, in NixOS' order: what the module adds, then what NixOS gives to every unit.
+/// The entries of a unit's path, in NixOS' order: those of the module, then those that NixOS gives to every unit.
 const PACKAGES: [&str; 3] = ["postgresql-15", "mariadb-server-10.11", "coreutils-9.7"];
 
-/// What is found by stock tools and compared is on the path of root's scripts, and on that of no unit.
+/// Stock tools for comparison are on the path of root's scripts, and not on that of a unit.
 const ROOT: &str = "
 set -e
 store=/nix/store/0c9fsbmn0y6dmkhyirzbmhl4a9p5rbkx
@@ -35,7 +35,7 @@ wiki() { mariadb --no-defaults --socket $socket --batch --skip-column-names \"$@
 discourse() { psql -X -q -A -t -v ON_ERROR_STOP=1 -h /run/postgresql -p $(cat /root/port) -U postgres \"$@\"; }
 ";
 
-/// Moves the servers and their clients into a store; nothing of them stays where Debian has it.
+/// Moves the servers and their clients into a store; none of them stays at Debian's paths.
 const LAYOUT: &str = r#"
 pg=$store-postgresql-15 my=$store-mariadb-server-10.11 tools=$store-coreutils-9.7 locales=$store-glibc-locales
 mkdir -p $pg/lib/postgresql $pg/share/postgresql $my/bin $my/share $tools/bin $locales/lib/locale $store-tik-backup/bin
@@ -126,8 +126,8 @@ chown discourse: /var/lib/discourse/uploads/picture
 chmod 600 /var/lib/discourse/uploads/private
 "#;
 
-/// A storage box that is a folder in memory. As with CIFS, all files belong to the user of `uid=`, what is stored outlasts
-/// the mount, and there is no mount without the credentials or while the box is away.
+/// A storage box that is a directory in memory. As with CIFS, all files belong to the user of `uid=`, the content outlives
+/// the mount, and mounting fails without the credentials or while the box is away.
 const BOX: &str = r#"
 mkdir -p /srv/box
 mount -t tmpfs -o uid=tik-backup,gid=tik-backup,mode=0700 tmpfs /srv/box
@@ -162,7 +162,7 @@ systemd-run --quiet --unit=onlooker bash -c '
     done'
 "#;
 
-/// What the module makes of a Discourse on the host, a wiki and a webhook.
+/// The module's configuration for a Discourse on the host, a wiki and a webhook.
 fn configuration(port: u16) -> String {
     format!(
         r#"
@@ -250,7 +250,7 @@ fn unit(sections: &Value) -> String {
     text
 }
 
-/// Runs a script with what is installed for root; it must succeed. Its stdout.
+/// Runs a script with root's programs; it must succeed. Its stdout.
 #[track_caller]
 pub fn run(machine: &Machine, script: &str) -> String {
     machine.sh(&format!("{ROOT}{script}"))

@@ -20,7 +20,7 @@ fn page() -> String {
     fs::read_to_string(root().join(PAGE)).unwrap()
 }
 
-/// The command that the page names for writing it anew.
+/// The command for writing the page again, as the page shows it.
 fn command() -> String {
     let page = page();
     page.lines().find_map(|line| line.strip_prefix("$ ")).unwrap().to_owned()

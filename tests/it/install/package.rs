@@ -1,5 +1,4 @@
-//! The package for Debian on a machine with a real systemd: an operator's first day, and the days on which something is
-//! wrong.
+//! The package for Debian on a machine with a real systemd: installation, upgrades, and failures.
 
 use std::{
     net::TcpListener,
@@ -55,19 +54,19 @@ EOF
 pub const MOUNT: &str =
     "[Mount]\nWhat=tmpfs\nWhere=/mnt/backup\nType=tmpfs\nOptions=uid=tik-backup,gid=tik-backup,mode=0700\n";
 
-/// A machine, and who is told of what goes wrong there.
+/// A machine, and the receiver of its alerts.
 pub struct Site {
     pub machine: Machine,
     pub receiver: Receiver,
 }
 
 impl Site {
-    /// What the receiver was told, as texts.
+    /// The alerts that the receiver got, as texts.
     pub fn told(&self) -> Vec<String> {
         self.receiver.requests().into_iter().map(|request| request.body).collect()
     }
 
-    /// Waits until it was told something with this in it.
+    /// Waits for an alert that contains this text.
     #[track_caller]
     fn wait_until_told(&self, what: &str) {
         self.wait_until_told_since(0, what);
@@ -94,7 +93,7 @@ impl Site {
 
     /// Starts a service and waits for its end; the exit code of `systemctl`.
     pub fn start(&self, unit: &str) -> Option<i32> {
-        // An alert that is still being sent would stand for that of the next failure of the same unit.
+        // An alert that is still being sent would be mistaken for that of the unit's next failure.
         self.machine
             .sh("while systemctl list-jobs --no-legend | grep -q tik-backup-alert; do sleep 0.1; done");
         self.machine.try_sh(&format!("systemctl start tik-backup-{unit}.service")).1
@@ -179,7 +178,7 @@ fn site(slow: u16) -> Option<Site> {
 #[test]
 fn it_installs_runs_alerts_and_goes_away() {
     skip_unless!(Tool::Pg15, Tool::Package);
-    // Something that takes connections and never answers: a run that lasts until it is killed.
+    // A server that accepts connections and never answers: the run lasts until it is killed.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let Some(site) = site(silent.local_addr().unwrap().port()) else { return };
     what_the_package_brings(&site.machine);
@@ -241,7 +240,7 @@ fn the_first_day(site: &Site) {
     assert!(listed.contains("/key"), "{listed}");
 }
 
-/// The drill's unit lets it confine its servers: it must, or nothing would be proven.
+/// The drill's unit must allow it to confine its servers, or nothing would be proven.
 fn what_the_backup_brought_reached_nothing(machine: &Machine) {
     let find = "find /var/lib/tik-backup /mnt/backup -name stolen";
     assert_eq!(machine.sh(find), "");
@@ -268,7 +267,7 @@ fn a_failed_run_and_a_killed_one_are_told(site: &Site) {
     assert_eq!(site.start("source-main"), Some(1));
     site.wait_until_told("main");
     machine.sh("while systemctl list-jobs --no-legend | grep -q tik-backup-alert; do sleep 0.1; done");
-    // The run has told by itself; the unit of alerts knows that.
+    // The run has sent the alert itself; the unit for alerts knows that.
     assert_eq!(site.told().len() - before, 1, "{:?}", &site.told()[before..]);
 
     machine.sh("systemctl start --no-block tik-backup-source-slow.service");
@@ -276,7 +275,7 @@ fn a_failed_run_and_a_killed_one_are_told(site: &Site) {
     machine.sh("systemctl kill --signal=KILL tik-backup-source-slow.service");
     site.wait_until_told("tik-backup-source-slow.service");
 
-    // A secret that is missing keeps nobody from being told which.
+    // With a missing secret an alert is still sent, which names the secret.
     machine.sh("mv /etc/tik-backup/secrets/main /root/main");
     assert_eq!(site.start("source-main"), Some(1));
     let journal =
@@ -290,7 +289,7 @@ fn a_failed_run_and_a_killed_one_are_told(site: &Site) {
 
 fn a_storage_that_is_gone_is_told(site: &Site) {
     let machine = &site.machine;
-    // First nothing may mount it again: a timer of this minute would, between the stop and what follows.
+    // First the timers are stopped: one of this minute would mount it again.
     machine.sh("rm /etc/systemd/system/mnt-backup.mount
          systemctl mask --quiet --runtime mnt-backup.mount && systemctl daemon-reload");
     // A service of the steps before may still be closing its files there, and an alert that starts has a look at every
@@ -313,7 +312,7 @@ fn a_storage_that_is_gone_is_told(site: &Site) {
     assert_eq!(machine.sh("ls -A /mnt/backup"), "");
 }
 
-/// The server of a file system in user space has died: whoever looks into it gets an error, systemd as well.
+/// The server of a file system in user space has died: every access fails, also that of systemd.
 const DEAD: &str = r#"
 import ctypes, os
 device = os.open("/dev/fuse", os.O_RDWR)
@@ -344,7 +343,7 @@ fn a_storage_that_is_dead_and_a_history_that_is_unusable_are_told(site: &Site) {
 
 fn removal(machine: &Machine) {
     machine.sh("dpkg --purge tik-backup");
-    // Where packages and programs leave things; that systemd remembers when timers ran is its own affair.
+    // Directories where packages and programs leave files, except systemd's records of timers.
     let left = machine.sh(
         "find /etc /usr /lib /var/lib /run -xdev -name '*tik-backup*' -not -path '/var/lib/systemd/timers/*' -not -path '/usr/src/*'",
     );

@@ -1,5 +1,5 @@
-//! The runbook: it says what is true of this installation, and its commands, taken from the text and run as they stand
-//! with stock tools on fresh servers, bring everything back.
+//! The runbook: it describes this installation, and its commands, run unchanged with stock tools on new servers, restore
+//! everything.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use testkit::{
 const ODD: &str = "it's \"odd\"/ü %$HOME `x`";
 const SECRET: &str = "the repository's password, which only the escrow has";
 
-/// The runbook of the example configuration stands among the documents.
+/// The runbook of the example configuration is among the documents.
 #[test]
 fn the_document_is_what_the_program_writes() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -34,7 +34,7 @@ fn the_document_is_what_the_program_writes() {
     );
 }
 
-/// All blocks that are to be run as they stand, in order.
+/// All blocks to be run unchanged, in order.
 fn blocks(runbook: &str) -> String {
     let mut script = String::new();
     let mut fence = None;
@@ -142,7 +142,7 @@ fn its_commands_bring_everything_back_without_this_program() {
     let runbook = Cmd::with(&config).arg("runbook").run().ok().stdout;
     what_it_says(&runbook);
 
-    // What is to come back, before it is gone.
+    // The content to restore, before it is lost.
     let mut databases = Vec::new();
     for name in ["shop", ODD] {
         databases.push((name, origin.pg.dump_text_with(name, &["--create"]), origin.my_dump(name)));
@@ -152,7 +152,7 @@ fn its_commands_bring_everything_back_without_this_program() {
     origin.pg.stop();
     origin.my.stop();
 
-    // The worst day: the configuration is gone, the program is gone, the password comes from the escrow.
+    // The disaster: configuration and program are lost, and the password comes from the escrow.
     let escrow = folder.path().join("from the escrow");
     fs::write(&escrow, SECRET).unwrap();
     fs::remove_file(config.path()).unwrap();
@@ -261,7 +261,7 @@ fn run_blocks(
         "{}\n--- script\n{script}\n--- stdout\n{stdout}\n--- stderr\n{stderr}",
         output.status
     );
-    // Nothing but what the text announces went wrong.
+    // There are no errors except those that the text announces.
     let unexpected: Vec<_> =
         stderr.lines().filter(|line| line.contains("ERROR") && !line.contains("already exists")).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");

@@ -18,9 +18,9 @@ use super::{
 };
 
 const KINDS: [&str; 5] = ["postgres", "mysql", "mongodb", "azure-storage", "directory"];
-/// Where the sections of docs/configuration.md begin whose keys several kinds have.
+/// The first lines of the sections of docs/configuration.md whose keys several kinds have.
 const AZURE_STORAGE: &str = "### `kind = \"azure-storage\"`";
-const FOUND_IN_AZURE: &str = "A `postgres` or `mysql` source may say `azure = true`";
+const FOUND_IN_AZURE: &str = "A `postgres` or `mysql` source may have `azure = true`";
 const DIRECTORY: &str = "### `kind = \"directory\"`";
 
 /// The options of sources by the keys that they stand for; those of a table as `retention.keep_daily`. `kind` is not among
@@ -48,7 +48,7 @@ fn is_for(option: &Declared, kind: &str) -> bool {
     option.kinds.is_empty() || option.kinds.iter().any(|one| one == kind)
 }
 
-/// The example of each option, which stands for all values of its type. A switch has none and is tried as `true`.
+/// The example of each option, which represents all values of its type. A switch has none and is tried as `true`.
 fn examples(options: &BTreeMap<String, Declared>) -> BTreeMap<&str, Value> {
     let text = |(key, option): (&String, &Declared)| match &option.example {
         Some(example) => format!("({example})"),
@@ -160,7 +160,7 @@ fn keys_of(kind: &str, text: &str) -> BTreeMap<String, String> {
     keys
 }
 
-/// Whether the type of an option takes what the document says of a key.
+/// Whether the type of an option fits the documented type of the key.
 fn fits(documented: &str, option: &str) -> bool {
     let is_number = documented.contains(" to ") && documented.starts_with(|c: char| c.is_ascii_digit());
     let expected = match documented {

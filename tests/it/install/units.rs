@@ -10,7 +10,7 @@ use super::evaluation;
 const REPOSITORY: &str =
     "[repository]\nlocation = \"/mnt/my box/repo\"\npassword_file = \"/run/secrets/p%w\"\n";
 
-/// Everything that makes a difference, in one.
+/// One configuration with every key that changes units.
 const VARIED: &str = r#"
 state_dir = "/srv/state of backups"
 
@@ -65,7 +65,7 @@ topic_file = "/run/secrets/topic"
 token_file = "/run/secrets/token"
 "#;
 
-/// Everything in places that the confinement would hide, and a repository that is no mount.
+/// All paths in places that the confinement would hide, and a repository without a mount.
 const HIDDEN: &str = r#"
 state_dir = "/home/state"
 
@@ -208,7 +208,7 @@ fn nixos_makes_the_same() {
     }
 }
 
-/// The lines of a setting; those whose order says nothing in one order.
+/// The lines of a setting, sorted if their order does not matter.
 pub fn lines(key: &str, value: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("(missing)").to_owned();
     let mut lines: Vec<_> = match value {
@@ -243,7 +243,7 @@ fn what_a_service_needs_is_not_hidden_from_it() {
     assert!(
         writable("source-all").contains("-/srv/disk/a:b/repo") && writable("drill").contains("-/var/tmp")
     );
-    // Who tells of a storage that is gone does not need it.
+    // A unit that reports a missing storage does not need it.
     assert!(!writable("alert@").contains("/srv/disk"), "{}", writable("alert@"));
     assert_eq!(setting("check", "StateDirectory"), "tik-backup");
     assert!(writable("serve").contains("/srv/sockets") && !writable("serve").contains("/srv/disk"));

@@ -202,7 +202,7 @@ fn systemd_refuses_what_is_refused() {
 fn what_never_comes_is_refused() {
     for expression in NEVER {
         let fault = expression.parse::<Calendar>().unwrap_err();
-        assert!(fault.contains("it never comes"), "{fault}");
+        assert!(fault.contains("it never occurs"), "{fault}");
     }
     assert!("Mon 2026-11-29".parse::<Calendar>().unwrap_err().contains("2026-11-29 is a Sunday"));
     if !Path::new(ORACLE).exists() {
@@ -259,7 +259,7 @@ fn every_command_refuses_a_schedule_that_never_comes() {
         [&["config", "check"][..], &["config", "check", "--offline"], &["status"], &["backup"], &["init"]]
     {
         let ran = Cmd::with(&config).args(args).run().expect_code(2);
-        assert!(ran.stderr.contains("it never comes"), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("it never occurs"), "{args:?}: {}", ran.stderr);
     }
 }
 
@@ -276,7 +276,7 @@ fn after_the_last_time_of_a_schedule_items_are_late_by_the_default_age() {
     assert!(late.stdout.contains("it should not be older than 36 hours"), "{}", late.stdout);
     // Still valid, with a note.
     let checked = run("2026-10-06 15:00:00", &["config", "check"]).ok();
-    assert!(checked.stdout.contains("none: its time is over"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("none: its last time has passed"), "{}", checked.stdout);
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn before_the_first_time_of_a_schedule_items_are_late_by_the_default_age() {
     assert!(late.stdout.contains("it should not be older than 36 hours"), "{}", late.stdout);
     let checked = run("2026-10-06 15:00:00", &["config", "check"]).ok();
     assert!(checked.stdout.contains("2035-06-01 02:00:00"), "{}", checked.stdout);
-    assert!(checked.stdout.contains("count as late as if there were no schedule"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("become late as if the source had no schedule"), "{}", checked.stdout);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The ground the other tests stand on: throwaway servers, the fixture that holds everything difficult, restic.
+//! The basis of the other tests: throwaway servers, the fixture with all difficult content, restic.
 
 use std::{env, fs, net::TcpStream, path::Path, process::Command, thread, time::Duration};
 
@@ -12,7 +12,7 @@ use testkit::{
     skip_unless,
 };
 
-/// `pg_dump | pg_restore` gives the same dump again, so a difference found later is ours and not the fixture's.
+/// `pg_dump | pg_restore` gives the same dump again, so a difference found later comes from this program and not from the fixture.
 fn fixture_round_trip(version: PgVersion) {
     let server = PgServer::start(version);
     assert!(server.psql("postgres", "SHOW server_version").starts_with(&format!("{}.", version.major())));
@@ -136,7 +136,7 @@ fn a_server_comes_back_with_its_data_and_goes_when_dropped() {
     assert!(!answers(&socket) && !data.exists());
 }
 
-/// Not a test by itself: the next ones start it in a process of its own and kill that while its server runs.
+/// Not a test of its own: the next tests start it as a process and kill that while its server runs.
 #[test]
 #[ignore = "the tests of killed processes start it"]
 fn inner_process_that_is_killed() {
@@ -159,7 +159,7 @@ fn inner_process_that_is_killed() {
         other => {
             assert_eq!(other, "mongodb");
             let server = MongoServer::start();
-            // Its sign of life is a port.
+            // It is ready when its port accepts connections.
             (server.data_dir().join(server.port().to_string()), Box::new(server) as _)
         }
     })

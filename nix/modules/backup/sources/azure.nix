@@ -1,4 +1,4 @@
-# Options of what is found in Azure: storage accounts, and with `azure` the servers of a tenant.
+# Options for Azure: storage accounts, and with `azure` the database servers of a tenant.
 { fields, ... }:
 with fields;
 [

@@ -43,7 +43,7 @@ in
       idleTimeout = age "An item fails when its stream stands still for this long. The program's default is 15 minutes." "1h";
       exclude = texts ''
         What is not backed up. For servers these are patterns of databases, for `directory` and `azure-storage` globs of files,
-        relative to each folder, container or share, in the manner of `.gitignore`.
+        relative to each directory, container or share, in the manner of `.gitignore`.
       '' [ "scratch_*" ];
       retention =
         table retention

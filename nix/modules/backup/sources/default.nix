@@ -1,5 +1,5 @@
 # services.tik-backup.sources: any number of sources with typed options. Each option stands for one key of the
-# configuration; its name is that of the key in camel case. What is not set does not get into the configuration.
+# configuration; its name is that of the key in camel case. Options that are not set are not written into the configuration.
 { config, lib, ... }:
 let
   inherit (lib)
@@ -61,7 +61,7 @@ let
 
   # passwordFile → password_file
   key = lib.stringAsChars (char: if char == lib.toLower char then char else "_${lib.toLower char}");
-  # Without what is not set.
+  # Without options that are not set.
   table =
     options:
     lib.filterAttrs (_: value: value != null && value != { }) (
@@ -108,7 +108,7 @@ in
     '';
     description = ''
       What is backed up, by the name of the source. The sources that `azurePostgres`, `azureMysql`, `mongodb`, `azureStorage` and
-      `discourse` add are among them and may be changed here. `settings.sources` wins over what is said here.
+      `discourse` add are among them and may be changed here. `settings.sources` overrides the options here.
     '';
   };
 

@@ -1,4 +1,4 @@
-# What the options of sources are made of. Each may be left out; the program's own default counts then.
+# Building blocks for the options of sources. Each option may be left out; the program's default then applies.
 { lib }:
 let
   inherit (lib) mkOption types;
@@ -23,7 +23,7 @@ in
   inherit duration field;
   text = field types.str;
   texts = field (types.listOf types.str);
-  # A string and not a path: a path would be copied into the store, which everybody can read.
+  # A string and not a path: a path would be copied into the store, which every user can read.
   file = field types.str;
   integer = from: to: field (types.ints.between from to);
   count = field types.ints.unsigned;

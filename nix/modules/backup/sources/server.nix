@@ -1,4 +1,4 @@
-# Options of database servers: where they are, who logs in, what is taken.
+# Options of database servers: address, account, and the databases to back up.
 { fields, ... }:
 with fields;
 let
@@ -19,7 +19,7 @@ in
     ];
     options = {
       host = text ''
-        Host name or address of the server, or an absolute path: for `postgres` the folder of the socket, for `mysql` the
+        Host name or address of the server, or an absolute path: for `postgres` the directory of the socket, for `mysql` the
         socket itself. Without it the socket of a server on this machine is used: `/run/postgresql` or `/run/mysqld/mysqld.sock`.
       '' "db.example.org";
       port = port ''

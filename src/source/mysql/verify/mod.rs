@@ -6,9 +6,32 @@ mod globals;
 
 use std::{path::PathBuf, time::Instant};
 
-use crate::{error::{Error, Result}, scratch::{Rules, ScratchDir}, settings::{Host, Patterns}, source::{Item, Source, manifest::{Manifest, Object}, restore::{Options, Restored}, verify::{Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name, inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source, sink::NullSink}}};
 use self::companions::{Companions, Others};
-use super::{Detail, Mysql, clients::{Client, Clients, Flavour, Version}, config::MysqlConfig, connect::ConnectParams, lacks, restore::{self, Target}, scratch::{MysqlServer, ServerPrograms}, session::{Session, quote_ident, quote_text}};
+use super::{
+    Detail, Mysql,
+    clients::{Client, Clients, Flavour, Version},
+    config::MysqlConfig,
+    connect::ConnectParams,
+    lacks,
+    restore::{self, Target},
+    scratch::{MysqlServer, ServerPrograms},
+    session::{Session, quote_ident, quote_text},
+};
+use crate::{
+    error::{Error, Result},
+    scratch::{Rules, ScratchDir},
+    settings::{Host, Patterns},
+    source::{
+        Item, Source,
+        manifest::{Manifest, Object},
+        restore::{Options, Restored},
+        verify::{
+            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare, free_name,
+            inflict, of_restore, require_digested, require_understood, scratch_server, scratch_source,
+            sink::NullSink,
+        },
+    },
+};
 
 /// Accounts that servers create and need.
 const NEEDED: [&str; 5] = ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC"];

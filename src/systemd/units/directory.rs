@@ -1,5 +1,5 @@
-//! Bringing a folder of units up to date: what is new or changed is written, what no source needs any more removed.
-//! Files that somebody else wrote are never touched.
+//! Brings a directory of units up to date: writes new and changed units, and removes those that no source needs any more.
+//! Files that this program did not write are never touched.
 
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path};
 
@@ -11,17 +11,17 @@ use crate::{
     systemd::units::{MARK, PREFIX, TARGET, Unit},
 };
 
-/// What differs, or was changed, of a unit.
+/// The state of a unit in the directory, or what was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// It is as it should be.
+    /// It is up to date.
     Unchanged,
-    /// It was not there.
+    /// It did not exist.
     Added,
-    /// It was otherwise.
+    /// Its content differed.
     Changed,
-    /// Nothing needs it any more.
+    /// It is no longer needed.
     Removed,
 }
 
@@ -37,13 +37,13 @@ impl Change {
     }
 }
 
-/// Units by name, with what became of them.
+/// Names of units with their changes.
 pub type Changes = Vec<(String, Change)>;
 
-/// Compares a folder with what it should hold.
+/// Compares a directory with the units that it should hold.
 ///
 /// # Errors
-/// The folder cannot be read, or a unit's name is taken by a file that this program did not write.
+/// The directory cannot be read, or a file that this program did not write has the name of a unit.
 pub fn compare(folder: &Path, units: &[Unit]) -> Result<Changes> {
     let mut changes = Vec::new();
     for unit in units {
@@ -64,13 +64,13 @@ pub fn compare(folder: &Path, units: &[Unit]) -> Result<Changes> {
     Ok(changes)
 }
 
-/// Makes a folder hold these units, and returns what was changed.
+/// Brings a directory up to date with these units, and returns the changes.
 ///
 /// # Errors
 /// As for [`compare`], or it cannot be written.
 pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
-    // Whatever the umask: nobody else may write to what systemd reads.
-    // Only the last directory of the path is created: a typo before it must not end in a place where systemd does not look.
+    // With any umask: only the owner may write to files that systemd reads.
+    // Only the last directory of the path is created: with a typo before it, systemd would not read the units.
     match fs::DirBuilder::new().mode(0o755).create(folder) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -104,7 +104,7 @@ pub fn write(folder: &Path, units: &[Unit]) -> Result<Changes> {
     Ok(changes)
 }
 
-/// Units that this program wrote for sources that are gone.
+/// Units that this program wrote for sources that are no longer configured.
 fn leftovers(folder: &Path, units: &[Unit]) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
