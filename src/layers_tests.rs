@@ -118,9 +118,7 @@ fn circles_are_found() {
 /// The files below a folder that are not for tests alone.
 fn read(src: &Path) -> Vec<Source> {
     let mut found = Vec::new();
-    for (root, module) in [("lib.rs", Vec::new())] {
-        follow(src.join(root), src, module, &mut found);
-    }
+    follow(src.join("lib.rs"), src, Vec::new(), &mut found);
     found
 }
 
@@ -196,13 +194,11 @@ fn paths(text: &str, module: &[String]) -> (Vec<Used>, BTreeMap<String, Vec<Stri
     (used, imports)
 }
 
+/// Is given where a path ends, its parts, and the name that it is given.
+type Show<'a> = dyn FnMut(usize, &[String], Option<&str>) + 'a;
+
 /// Shows the paths of the tree of a `use`, with where each ends and the name that it is given.
-fn expand(
-    text: &str,
-    (begin, end): (usize, usize),
-    before: &[String],
-    show: &mut dyn FnMut(usize, &[String], Option<&str>),
-) {
+fn expand(text: &str, (begin, end): (usize, usize), before: &[String], show: &mut Show<'_>) {
     let (mut depth, mut from) = (0, begin);
     for at in begin..=end {
         let byte = if at == end { b',' } else { text.as_bytes()[at] };
@@ -218,12 +214,7 @@ fn expand(
     }
 }
 
-fn part(
-    text: &str,
-    (begin, end): (usize, usize),
-    before: &[String],
-    show: &mut dyn FnMut(usize, &[String], Option<&str>),
-) {
+fn part(text: &str, (begin, end): (usize, usize), before: &[String], show: &mut Show<'_>) {
     let part = &text[begin..end];
     let start = begin + part.len() - part.trim_start().len();
     let open = part.find('{').map(|open| begin + open);

@@ -248,8 +248,7 @@ mod tests {
         let said = Arc::default();
         let layer = Collect { lines: Lines { level }, said: Arc::clone(&said) };
         tracing::subscriber::with_default(Registry::default().with(layer), work);
-        let said = said.lock().clone();
-        said
+        std::mem::take(&mut *said.lock())
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! The story's third server in a program that was built without MongoDB: there never is one.
+//! The demo's third server in a program that was built without MongoDB: there never is one.
 
 use std::path::Path;
 
-use super::stage::{Ran, Stage};
+use super::environment::{Environment, Ran};
 use crate::{error::Result, stream::cancel::Cancel};
 
 /// A server that cannot exist.
 pub(super) enum MongodbPart {}
 
 impl MongodbPart {
-    pub(super) fn set(_: &Stage, _: &Cancel) -> Result<Option<Self>> {
+    pub(super) fn start(_: &Environment, _: &Cancel) -> Result<Option<Self>> {
         Ok(None)
     }
 
@@ -37,11 +37,11 @@ impl MongodbPart {
         match *self {}
     }
 
-    pub(super) fn restore(&self, _: &Stage) -> Result<Ran> {
+    pub(super) fn restore(&self, _: &Environment) -> Result<Ran> {
         match *self {}
     }
 
-    pub(super) fn strike(&mut self) -> Result<()> {
+    pub(super) fn stop(&mut self) -> Result<()> {
         match *self {}
     }
 }

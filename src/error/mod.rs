@@ -75,7 +75,11 @@ impl Fact for Stopped {}
 
 /// An error for an operator: a message, its causes (each once) and a hint.
 #[derive(Debug, Clone)]
-pub struct Error {
+pub struct Error(Box<Content>);
+
+// In a box of its own, as most results that can hold an error hold none: these stay small.
+#[derive(Debug, Clone)]
+struct Content {
     kind: Kind,
     passing: Option<Passing>,
     message: String,
@@ -90,14 +94,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of the given kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Content {
             kind,
             passing: None,
             message: message.into(),
             causes: Vec::new(),
             hint: None,
             facts: Vec::new(),
-        }
+        }))
     }
 
     /// Something failed (exit code 1).
@@ -131,7 +135,7 @@ impl Error {
         while let Some(error) = next {
             let inner = || error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<Self>();
             if let Some(ours) = error.downcast_ref::<Self>().or_else(inner) {
-                self.facts.extend(ours.facts.iter().cloned());
+                self.0.facts.extend(ours.0.facts.iter().cloned());
             }
             self.push_cause(error.to_string());
             next = error.source();
@@ -150,16 +154,16 @@ impl Error {
     #[must_use]
     pub fn caused_by(mut self, cause: Self) -> Self {
         self.push_cause(cause.summary());
-        self.facts.extend(cause.facts);
-        self.passing = self.passing.or(cause.passing);
-        self.hint = self.hint.or(cause.hint);
+        self.0.facts.extend(cause.0.facts);
+        self.0.passing = self.0.passing.or(cause.0.passing);
+        self.0.hint = self.0.hint.or(cause.0.hint);
         self
     }
 
     /// Adds a fact. The first fact of a type counts, because it is nearest to the cause.
     #[must_use]
     pub fn with(mut self, fact: impl Fact) -> Self {
-        self.facts.push(Arc::new(fact));
+        self.0.facts.push(Arc::new(fact));
         self
     }
 
@@ -170,7 +174,7 @@ impl Error {
 
     /// All facts of one type, the nearest to the cause first.
     pub fn facts<T: Fact>(&self) -> impl Iterator<Item = &T> {
-        self.facts.iter().filter_map(|fact| {
+        self.0.facts.iter().filter_map(|fact| {
             let fact: &dyn Any = fact.as_ref();
             fact.downcast_ref()
         })
@@ -192,7 +196,7 @@ impl Error {
     #[must_use]
     pub fn redact(mut self, secret: &str) -> Self {
         if !secret.is_empty() {
-            for text in self.causes.iter_mut().chain([&mut self.message]).chain(self.hint.as_mut()) {
+            for text in self.0.causes.iter_mut().chain([&mut self.0.message]).chain(self.0.hint.as_mut()) {
                 *text = text.replace(secret, "***");
             }
         }
@@ -202,14 +206,14 @@ impl Error {
     /// Sets the hint: what to do next. The first hint is kept, because it is nearest to the cause.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint.get_or_insert_with(|| hint.into());
+        self.0.hint.get_or_insert_with(|| hint.into());
         self
     }
 
     /// Appends advice to the hint.
     #[must_use]
     pub fn advise(mut self, advice: impl fmt::Display) -> Self {
-        self.hint = Some(match self.hint {
+        self.0.hint = Some(match self.0.hint {
             Some(hint) => format!("{hint}; {advice}"),
             None => advice.to_string(),
         });
@@ -219,7 +223,7 @@ impl Error {
     /// Puts advice in front of the hint.
     #[must_use]
     pub fn advise_first(mut self, advice: impl fmt::Display) -> Self {
-        self.hint = Some(match self.hint {
+        self.0.hint = Some(match self.0.hint {
             Some(hint) => format!("{advice}; {hint}"),
             None => advice.to_string(),
         });
@@ -229,44 +233,44 @@ impl Error {
     /// The same error without advice, for a place where the advice would be wrong.
     #[must_use]
     pub fn without_hint(mut self) -> Self {
-        self.hint = None;
+        self.0.hint = None;
         self
     }
 
     /// Puts what was being done in front of the message, for example the item's name.
     #[must_use]
     pub fn context(mut self, what: impl fmt::Display) -> Self {
-        self.message = format!("{what}: {}", self.message);
+        self.0.message = format!("{what}: {}", self.0.message);
         self
     }
 
     /// The same error as another kind.
     #[must_use]
     pub fn with_kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
+        self.0.kind = kind;
         self
     }
 
     /// Marks the cause as temporary. The first value set is kept.
     #[must_use]
     pub fn passes(mut self, passing: Passing) -> Self {
-        self.passing.get_or_insert(passing);
+        self.0.passing.get_or_insert(passing);
         self
     }
 
     /// Why the same attempt may succeed later, if it may.
     pub fn passing(&self) -> Option<Passing> {
-        self.passing
+        self.0.passing
     }
 
     /// Its kind.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The exit code it means.
     pub fn code(&self) -> u8 {
-        match self.kind {
+        match self.0.kind {
             Kind::DamagedHistory | Kind::Failed => 1,
             Kind::Usage => 2,
             Kind::Repository => 4,
@@ -275,13 +279,13 @@ impl Error {
 
     /// The hint, if there is one.
     pub fn hint_text(&self) -> Option<&str> {
-        self.hint.as_deref()
+        self.0.hint.as_deref()
     }
 
     /// Message and causes in one text without the hint.
     pub fn summary(&self) -> String {
-        let mut text = self.message.clone();
-        for cause in &self.causes {
+        let mut text = self.0.message.clone();
+        for cause in &self.0.causes {
             text.push_str(": ");
             text.push_str(cause);
         }
@@ -295,9 +299,9 @@ impl Error {
 
     fn push_cause(&mut self, cause: String) {
         let cause = cause.trim().to_owned();
-        let known = self.message.contains(&cause) || self.causes.iter().any(|c| c.contains(&cause));
+        let known = self.0.message.contains(&cause) || self.0.causes.iter().any(|c| c.contains(&cause));
         if !cause.is_empty() && !known {
-            self.causes.push(cause);
+            self.0.causes.push(cause);
         }
     }
 }

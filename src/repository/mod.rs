@@ -51,7 +51,9 @@ pub use previous::PreviousSnapshots;
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use refusal::Refusal;
 pub use repair::RepairReport;
-pub use retention::{explain, holders};
+#[cfg(feature = "dashboard")]
+pub use retention::explain;
+pub use retention::holders;
 pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
 use rustic_core::{

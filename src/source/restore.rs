@@ -244,8 +244,8 @@ mod tests {
     #[test]
     fn what_to_do_with_the_target_comes_after_what_was_said_before() {
         let error = || Error::failed("no").hint("near");
-        let error = Options::incomplete(error(), "shop", true);
-        assert!(error.hint_text().unwrap().starts_with("near; the database shop was created"), "{error}");
+        let advised = Options::incomplete(error(), "shop", true);
+        assert!(advised.hint_text().unwrap().starts_with("near; the database shop was created"), "{advised}");
         assert!(Options::incomplete(error(), "shop", false).hint_text().unwrap().contains("empty it"));
         assert!(Options::wrong("t").hint_text().unwrap().contains("do not use it"));
     }

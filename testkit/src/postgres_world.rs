@@ -26,7 +26,7 @@ pub struct FakeClients {
 
 impl FakeClients {
     /// All databases are dumped as ever until [`Self::script`] says otherwise.
-    pub fn new() -> Self {
+    pub fn install() -> Self {
         let dir = tempfile::Builder::new().prefix("tik-clients-").tempdir().unwrap();
         let real = PgVersion::V15.bin_dir();
         for tool in ["psql", "pg_dumpall", "pg_restore"] {
@@ -100,7 +100,7 @@ impl World {
             server.create_database(database);
             fill(&server, database, "small", 2_000, database);
         }
-        let clients = FakeClients::new();
+        let clients = FakeClients::install();
         let source = format!("globals = false\n{}\n{}", client_dirs(&clients), setup.source);
         let config = ConfigBuilder::new()
             .repository(setup.repository)

@@ -23,7 +23,7 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
-        Self { server: PgServer::start(PgVersion::V15), clients: postgres_world::FakeClients::new() }
+        Self { server: PgServer::start(PgVersion::V15), clients: postgres_world::FakeClients::install() }
     }
 }
 

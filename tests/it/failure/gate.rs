@@ -158,7 +158,7 @@ fn world() -> Option<World> {
         fill(&server, name, "a", 2_000, name);
         server.psql(name, "CREATE TABLE last AS SELECT 'the only row of the last table' AS text");
     }
-    let clients = FakeClients::new();
+    let clients = FakeClients::install();
     let dirs = client_dirs(&clients);
     let config = ConfigBuilder::new()
         .tables(RETENTION)
