@@ -81,7 +81,7 @@ fn overview(orphans: &[Orphan]) -> String {
     let screen = Screen::of_stdout();
     let mut text = table(&screen, &["HOST", "ITEM", ">SNAPSHOTS", "!NEWEST", ">~SIZE", "WHY"], &rows);
     if orphans.iter().any(|orphan| orphan.recent) {
-        let note = "RECENT items seem to be still backed up by another host or another configuration of this host: they are not orphans.";
+        let note = "RECENT items are probably still backed up by another host or another configuration of this host: do not remove them.";
         text.push_str(&format!("{}\n", screen.wrapped(note, 0, 0)));
     }
     let note = "These are not removed automatically. `tik-backup forget SOURCE[/ITEM]`, with --host HOST for those of another host, \

@@ -293,7 +293,7 @@ fn missing(database: &Restored) -> String {
         crate::output::count(database.missing.len(), "entry")
     );
     if let Some(file) = &database.missing_file {
-        text.push_str(&format!("; their statements are in {}", file.display()));
+        text.push_str(&format!("; the statements are in {}", file.display()));
     }
     for missing in database.missing.iter().take(FEW) {
         let dot = if missing.schema.is_empty() { "" } else { "." };

@@ -105,8 +105,8 @@ fn start(options: &Options, step: &mut Step<'_>, cancel: &Cancel) -> Result<Envi
 fn prove(env: &Environment, step: &mut Step<'_>) -> Result<()> {
     let done = step.ran(env.program(&["drill"])?);
     step.explain(
-        "Each snapshot was restored into a server started for it, roles first, and that was read back and compared with\n\
-         what passed by when the backup was made: rows, definitions, grants, sequences, accounts.",
+        "Each snapshot was restored into a server of its own, roles first. Its content was read back and compared with what was\n\
+         recorded during the backup: rows, definitions, grants, sequences, accounts.",
     );
     require(&done, &["main/shop: proven", "main/@globals: proven", "main/newsletter: proven"], "drill")?;
     let status = step.ran(env.program(&["status"])?);

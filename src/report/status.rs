@@ -6,7 +6,7 @@ use jiff::Zoned;
 
 use crate::{
     alert::{Cause, causes, own_lines},
-    history::ledger::{ChannelEntry, Entry, Ledger, Point, State},
+    history::ledger::{ChannelEntry, Entry, Ledger, Point, ProblemKind, State},
     output::{Screen, count, name, printable, size, table, time, width},
     repository::HostShare,
 };
@@ -69,6 +69,9 @@ fn verdict(ledger: &Ledger, style: Style) -> String {
         };
         let what = match (number, &ledger.repository.error) {
             (_, Some(_)) => "THE REPOSITORY CANNOT BE READ".to_owned(),
+            (0, None) if ledger.problems.iter().any(|problem| problem.kind != ProblemKind::History) => {
+                "A PROBLEM WITH THE REPOSITORY".to_owned()
+            }
             (0, None) if !ledger.problems.is_empty() => "A PROBLEM WITH THE HISTORY".to_owned(),
             (0, None) => "ALERTS DO NOT ARRIVE".to_owned(),
             (1, _) => "1 PROBLEM".to_owned(),

@@ -141,7 +141,7 @@ fn on_a_terminal_nothing_is_wider_than_it_and_elsewhere_nothing_is_shortened() {
 }
 
 #[test]
-fn where_only_the_history_is_a_problem_that_is_the_headline() {
+fn where_only_the_history_or_the_repository_is_a_problem_that_is_the_headline() {
     let mut ledger = ledger(vec![entry("a", State::Protected)]);
     ledger.problems.push(Problem {
         kind: ProblemKind::History,
@@ -153,5 +153,7 @@ fn where_only_the_history_is_a_problem_that_is_the_headline() {
     });
     (ledger.summary.ok, ledger.summary.problems) = (false, 1);
     assert!(text(&ledger, PLAIN).starts_with("A PROBLEM WITH THE HISTORY: "));
+    ledger.problems[0].kind = ProblemKind::Damage;
+    assert!(text(&ledger, PLAIN).starts_with("A PROBLEM WITH THE REPOSITORY: "));
     assert_eq!([age(-1800), age(-1), age(119)], ["0 s", "0 s", "119 s"]);
 }

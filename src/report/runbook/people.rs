@@ -54,8 +54,8 @@ pub(super) fn afterwards(page: &mut Page, config: &Config) {
     for step in [
         "Remove the unencrypted files that the restore left in directories.".to_owned(),
         format!(
-            "Back up again, from a host whose `repository.host` is {:?} as before: retention takes other hosts' snapshots for \
-             foreign.",
+            "Back up again, from a host whose `repository.host` is {:?} as before: under another name the old snapshots \
+             no longer belong to this host.",
             config.repository.host
         ),
         "`tik-backup drill --all`, so that the new backups are proven again.".to_owned(),
@@ -74,8 +74,8 @@ pub(super) fn exercises(page: &mut Page) {
     page.line("");
     for step in [
         "`tik-backup status`: everything covered, nothing late, every proof younger than the limit.",
-        "`tik-backup alert test`: every channel arrives, at people who still belong to the team.",
-        "Take an item from the table at random, and restore it by its section below, without `tik-backup`. Count. Write down the time.",
+        "`tik-backup alert test`: a message arrives through every channel, and reaches people who still belong to the team.",
+        "Take an item from the table at random, and restore it by its section above, without `tik-backup`. Count. Write down the time.",
         "Compare the printed copy of this runbook with `tik-backup runbook`.",
     ] {
         page.line(&format!("- [ ] {step}"));

@@ -135,13 +135,13 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
     }
     page.code("console", &lines);
     page.line(
-        "From here on it goes as for a single source: *Preparation*, then each source in order. Use the same shell: it knows where the \
-         repository and the password are.",
+        "From here on, continue as for a single source: *Preparation*, then each source in order. Use the same shell: it has the \
+         variables for the repository and the password.",
     );
     page.line("");
     page.line(
         "To have this program back: install it, restore the configuration (a printed copy belongs to this runbook) with the same \
-         names of sources and the same `host`, put the password where it says, and `tik-backup status` shows all there is.",
+         names of sources and the same `host`, put the password into the file that it names, and `tik-backup status` shows what is stored.",
     );
     page.line("");
 }

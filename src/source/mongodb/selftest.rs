@@ -122,7 +122,7 @@ impl Subject for Server {
 
     fn no_attacks(&self) -> Option<&'static str> {
         Some(
-            "not attacked: its server-side JavaScript (`$where`, `$function`) knows no files, processes or network",
+            "not attacked: its server-side JavaScript (`$where`, `$function`) has no access to files, processes or the network",
         )
     }
 }

@@ -586,7 +586,7 @@ fn what_another_configuration_of_the_same_host_backs_up_is_no_orphan() {
     other.at("2026-10-05 02:00:00", &["backup"]).ok();
     let now = "2026-10-05 03:00:00";
     let listed = one.at(now, &["forget"]).ok().stdout;
-    assert_says(&listed, &["RECENT; its source is no longer configured", "they are not orphans"]);
+    assert_says(&listed, &["RECENT; its source is no longer configured", "do not remove them"]);
     let shown = one.at(now, &["forget", "bb"]).ok().stdout;
     assert_says(
         &shown,
