@@ -15,8 +15,9 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     History, RUNNING, damage,
     database::{failed, failed_at, is_damage, prepare, set_aside},
-    files::{ENTRY, Found, List},
+    files::{Found, List},
     home::Home,
+    list::ENTRY,
     schema,
 };
 use crate::{
