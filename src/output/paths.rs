@@ -75,6 +75,11 @@ impl Listed {
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
+
+    /// The first names.
+    pub(crate) fn into_first(self) -> Vec<String> {
+        self.first
+    }
 }
 
 impl fmt::Display for Listed {

@@ -217,7 +217,7 @@ impl Tally {
         detail.vanished = vanished.count();
         detail.changed = changed.count();
         detail.mounts = mounts.count();
-        detail.not_entered = mounts.first;
+        detail.not_entered = mounts.into_first();
         Findings { detail, notes, omissions }
     }
 }
