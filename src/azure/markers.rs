@@ -63,7 +63,7 @@ mod tests {
             assert_eq!(markers.next(), Some(marker));
         }
         let error = markers.turn("list", 1, Some("a".to_owned())).unwrap_err().to_string();
-        assert!(error.contains("list") && error.contains("circle"), "{error}");
+        assert!(error.contains("list") && error.contains("its pages repeat"), "{error}");
         markers.turn("list", 0, None).unwrap();
         assert_eq!(markers.next(), None);
     }

@@ -6,6 +6,7 @@
 //! XML, and keeps names unchanged: serde would drop names of only spaces and change line ends.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     io::{self, BufRead, Read},
 };
@@ -16,7 +17,7 @@ use quick_xml::{
     errors::SyntaxError,
     events::{BytesRef, BytesStart, Event},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use super::failure::{Failure, NOT_AZURE};
 use crate::error::Error;
@@ -92,6 +93,14 @@ pub(super) struct Rest {
     pub(super) has_list: bool,
     /// The marker of the next page in the root's `<NextMarker>`, unless that is empty.
     pub(super) next: Option<String>,
+}
+
+/// The names and values of an entry's metadata: its elements. Its attributes, such as `Encrypted="true"` of blobs that are
+/// encrypted with a customer's key, are no metadata; serde marks them and plain text in their names.
+pub(super) fn metadata<'de, D: Deserializer<'de>>(element: D) -> Result<BTreeMap<String, String>, D::Error> {
+    let mut pairs = BTreeMap::<String, String>::deserialize(element)?;
+    pairs.retain(|name, _| !name.starts_with(['@', '$']));
+    Ok(pairs)
 }
 
 /// Reads a document. Each element directly within `list`, which is the root or a child of it, is handed to `each` as soon as

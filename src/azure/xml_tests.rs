@@ -30,7 +30,7 @@ fn entries_come_one_by_one_and_the_rest_is_the_root() {
 /// An entry's metadata.
 #[derive(serde::Deserialize)]
 struct Metadata {
-    #[serde(rename = "Metadata", default)]
+    #[serde(rename = "Metadata", default, deserialize_with = "super::metadata")]
     metadata: std::collections::BTreeMap<String, String>,
 }
 
@@ -63,6 +63,9 @@ fn what_an_entry_holds_is_taken_over_as_it_is() {
     let pairs: Vec<_> = pairs.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
     assert_eq!(pairs, [("_1", " "), ("empty", ""), ("k", " a&<b>€ ")]);
     assert!(metadata("").unwrap().is_empty());
+    let encrypted =
+        only("<B><Metadata Encrypted=\"true\"><k>v</k></Metadata></B>").read::<Metadata>().unwrap();
+    assert_eq!(encrypted.metadata.into_iter().collect::<Vec<_>>(), [("k".to_owned(), "v".to_owned())]);
     let error = metadata("<k><deep/></k>").unwrap_err();
     assert!(error.summary().contains("entry <B> is not what Azure documents"), "{error}");
 }

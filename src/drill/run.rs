@@ -237,7 +237,9 @@ impl<'a> Drill<'a> {
         let entry = self.noted(self.record.drill_started(&verdict, &Zoned::now()));
         let part = self.part(candidate);
         let outages = self.patience.given_up();
-        let proven = catch_unwind(AssertUnwindSafe(|| self.prove(candidate, part)))
+        // Reading the manifest and the globals fails outside of the verifiers, which classify their own errors.
+        let prove = || self.prove(candidate, part).map_err(|fault| fault.judged(|_| None));
+        let proven = catch_unwind(AssertUnwindSafe(prove))
             .unwrap_or_else(|_| Err(Fault::Cannot(Error::failed("the drill's thread panicked"))));
         verdict.decide(match proven {
             Err(Fault::Failed(error)) => Err(self.whose_fault(error, outages)),

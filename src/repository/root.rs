@@ -302,7 +302,7 @@ impl Root {
             match rfs::statat(dir, path, AtFlags::empty()) {
                 Ok(stat) if u64::try_from(stat.st_size).is_ok_and(|size| size == *bytes) => {}
                 Ok(_) | Err(Errno::NOENT) => {
-                    let text = format!("{path}, which this run has stored, is missing now");
+                    let text = format!("{path}, which this run stored, is missing or has another size");
                     return Err(Fault::Lasting(self.replaced(&text)));
                 }
                 Err(errno) => {

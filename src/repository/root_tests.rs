@@ -92,7 +92,7 @@ fn another_repository_and_an_older_state_are_not_written_to() {
         fs::remove_file(path.join("data/00/pack")).unwrap();
     });
     assert!(outcome.unwrap_err().to_string().contains("is no longer the directory it was"));
-    assert!(root.verify().unwrap_err().summary().contains("lacks data/00/pack"));
+    assert!(root.verify().unwrap_err().summary().contains("data/00/pack, which this run stored, is missing"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Blob, BlobType, Container, Properties, model::rfc3339};
 use crate::{
-    azure::xml::Entry,
+    azure::xml::{Entry, metadata},
     error::{Error, Result},
 };
 
@@ -18,7 +18,7 @@ const LONGEST: u64 = 1 << 50;
 #[serde(rename_all = "PascalCase")]
 struct ContainerXml {
     properties: Option<ContainerPropertiesXml>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     metadata: BTreeMap<String, String>,
 }
 
@@ -40,7 +40,7 @@ pub(super) fn container(entry: &Entry) -> Result<Container> {
 #[serde(rename_all = "PascalCase")]
 struct BlobXml {
     properties: Option<PropertiesXml>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     metadata: BTreeMap<String, String>,
     #[serde(default)]
     tags: TagsXml,

@@ -12,7 +12,7 @@ use super::{ExistingSnapshot, SmbProperties, SnapshotId};
 use crate::{
     azure::{
         failure::{Failure, NOT_AZURE},
-        xml::{self, Entry as Listed},
+        xml::{self, Entry as Listed, metadata},
     },
     error::{Error, Result},
 };
@@ -95,7 +95,7 @@ struct ShareXml {
     snapshot: Option<String>,
     deleted: Option<String>,
     properties: Option<SharePropertiesXml>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     metadata: BTreeMap<String, String>,
 }
 

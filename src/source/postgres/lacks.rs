@@ -81,6 +81,8 @@ const POSTGRES: [Sign; 28] = [
     (": Operation not permitted", OUTSIDE),
 ];
 
+/// The SQLSTATEs of a role that does not exist: "undefined object", and "invalid parameter value" of `SET ROLE`.
+const NO_ROLE: [&str; 2] = [UNDEFINED, "22023"];
 /// The SQLSTATE "undefined object".
 const UNDEFINED: &str = "42704";
 
@@ -120,7 +122,7 @@ impl Refusal {
 
     /// Whether a role did not exist.
     fn lacks_role(&self) -> bool {
-        self.state == UNDEFINED && self.message.contains("role \"")
+        NO_ROLE.contains(&self.state.as_str()) && self.message.contains("role \"")
     }
 
     /// What is lacking according to the SQLSTATE.
@@ -211,6 +213,8 @@ mod tests {
         let role = refused(UNDEFINED, "role \"app\" does not exist");
         let told = "pg_restore: error: ERROR:  role \"app\" does not exist";
         assert!(matches!(without_globals(failed(told), &role), Fault::Cannot(_)));
+        let set = refused("22023", "role \"app\" does not exist");
+        assert!(matches!(without_globals(failed(told), &set), Fault::Cannot(_)));
         let preflight = Fault::Failed(Error::failed("x").with(LacksGlobals));
         assert!(matches!(without_globals(preflight, &[]), Fault::Cannot(_)));
         // A text alone is no evidence: the backed up data may contain it.

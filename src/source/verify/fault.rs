@@ -29,6 +29,8 @@ pub enum Lack {
     Memory,
     /// A process of the scratch server, which ended unexpectedly.
     Process,
+    /// A permission on this machine, such as to read a file of the repository.
+    Permission,
     /// Another resource; the text is the hint.
     Other(&'static str),
 }
@@ -41,6 +43,9 @@ impl Lack {
             Self::Process => {
                 "a process of the scratch server ended unexpectedly: see the kernel's log (out of memory?), and drill again"
             }
+            Self::Permission => {
+                "let the user that runs the drill access the file that the message names, and drill again"
+            }
             Self::Other(hint) => hint,
         }
     }
@@ -49,13 +54,15 @@ impl Lack {
 /// A text in the output of a tool or server, and the lack that it indicates.
 pub(in crate::source) type Sign = (&'static str, Lack);
 
-/// Messages of all tools, servers and the system for a full disk or memory.
-const SYSTEM: [Sign; 5] = [
+/// Messages of all tools, servers and the system for a full disk or memory, or a missing permission.
+const SYSTEM: [Sign; 7] = [
     ("No space left on device", Lack::Room),
     ("no space left on device", Lack::Room),
     ("Disk quota exceeded", Lack::Room),
     ("errno: 28", Lack::Room),
     ("out of memory", Lack::Memory),
+    (": Permission denied", Lack::Permission),
+    (": Operation not permitted", Lack::Permission),
 ];
 
 /// The lack of the first sign that occurs in a text.
@@ -89,11 +96,13 @@ impl Fault {
     /// A failure that was caused by a lack.
     pub(in crate::source) fn lacking(error: &Error, lack: Lack) -> Self {
         let text = error.summary();
-        let error = match lack {
+        let failed = match lack {
             Lack::Room => Error::failed("the scratch server had no room left").because_text(text),
             _ => Error::failed(text),
         };
-        Self::Cannot(error.hint(lack.hint()))
+        // The storage says more about a file that may not be read.
+        let hint = error.hint_text().filter(|_| lack == Lack::Permission).unwrap_or(lack.hint());
+        Self::Cannot(failed.hint(hint))
     }
 }
 
@@ -122,6 +131,19 @@ fn without_rows(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_may_not_be_read_says_nothing_of_its_content() {
+        let denied = || Error::repository("cannot read `/r/data/29/29`: Permission denied (os error 13)");
+        for (error, hint) in
+            [(denied().hint("run it as root"), "run it as root"), (denied(), Lack::Permission.hint())]
+        {
+            match Fault::from(error).judged(|_| None) {
+                Fault::Cannot(error) => assert_eq!(error.hint_text(), Some(hint)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 
     #[test]
     fn rows_that_are_quoted_say_nothing() {

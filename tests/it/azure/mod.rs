@@ -1,6 +1,6 @@
 //! Azure: the clients against an emulator and a fake that Microsoft's own clients accept, and the sources on top.
 
-mod client;
+pub mod client;
 mod files;
 mod files_refused;
 mod files_support;
@@ -9,10 +9,10 @@ mod odd_blobs;
 mod parts;
 mod reading;
 mod real;
-mod relay;
+pub mod relay;
 mod servers;
 mod share_failures;
-mod shares;
+pub mod shares;
 mod storage;
 mod storage_apart;
 mod storage_changes;

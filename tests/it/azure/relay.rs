@@ -105,6 +105,11 @@ impl Relay {
         self.answer_with(contains, times, "200 OK\r\nContent-Type: application/xml", &list);
     }
 
+    /// Passes everything on from now on.
+    pub fn forget(&self) {
+        self.state.rules.lock().unwrap().clear();
+    }
+
     fn add(&self, contains: &str, times: u32, until: Option<Instant>, fate: Fate) {
         let contains = contains.to_owned();
         self.state.rules.lock().unwrap().push(Rule { contains, times, until, fate });

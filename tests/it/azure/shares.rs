@@ -289,9 +289,10 @@ fn accounts_that_keep_their_keys_are_read_with_a_token() {
 }
 
 /// Everything below a directory: what is kept with it, and content.
-type Tree = BTreeMap<String, (String, Vec<u8>)>;
+pub type Tree = BTreeMap<String, (String, Vec<u8>)>;
 
-fn tree(azure: &FakeAzure, share: &str) -> Tree {
+/// Everything below the root of a share of [`ACCOUNT`].
+pub fn tree(azure: &FakeAzure, share: &str) -> Tree {
     fn add(directory: &Directory, at: &str, tree: &mut Tree) {
         for (name, node) in directory.entries.values() {
             let (path, facts) = (format!("{at}{name}"), node.facts());

@@ -70,7 +70,7 @@ fn a_subscription_that_refuses_costs_only_itself() {
     let ran = try_backup(&config, &["storage/late/share:docs"]).expect_code(1);
     assert_says(
         error_of(&ran.json(), "late/share:docs"),
-        &["could not be asked", "tik-backup discover storage"],
+        &["a part of the source did not answer", "tik-backup discover storage"],
     );
 
     azure.forget_faults();

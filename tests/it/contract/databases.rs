@@ -10,7 +10,7 @@ use testkit::{
     running::Hold,
 };
 
-use super::subject::{SECRET, SOURCE, Subject};
+use super::subject::{Offer, SECRET, SOURCE, Subject};
 
 /// The lines of a tool that gives up within the data.
 const BREAK_OFF: &str = "dump \"$@\" | head -c 150000; echo broken off >&2; exit 1";
@@ -78,7 +78,7 @@ impl Subject for Postgres {
     }
 
     fn into(&self, item: &str) -> String {
-        item.to_owned()
+        format!("--into={item}")
     }
 
     fn break_off(&self, item: &str) {
@@ -89,13 +89,17 @@ impl Subject for Postgres {
         self.clients.heal(item);
     }
 
-    fn hold(&self, item: &str) -> Option<Hold> {
-        Some(self.clients.hold(item))
+    fn hold(&self, item: &str) -> Offer<Hold> {
+        Ok(self.clients.hold(item))
     }
 
     // An archive begins with the time at which it was made.
     fn repeats_itself(&self) -> bool {
         false
+    }
+
+    fn has_globals(&self) -> bool {
+        true
     }
 }
 
@@ -156,7 +160,7 @@ impl Subject for Mysql {
     }
 
     fn into(&self, item: &str) -> String {
-        mysql_world::url(&self.server, item)
+        format!("--into={}", mysql_world::url(&self.server, item))
     }
 
     fn break_off(&self, item: &str) {
@@ -167,7 +171,11 @@ impl Subject for Mysql {
         self.clients.script(item, "dump \"$@\"");
     }
 
-    fn hold(&self, item: &str) -> Option<Hold> {
-        Some(self.clients.hold(item))
+    fn hold(&self, item: &str) -> Offer<Hold> {
+        Ok(self.clients.hold(item))
+    }
+
+    fn has_globals(&self) -> bool {
+        true
     }
 }

@@ -3,7 +3,10 @@
 use mongodb::bson::{Document, doc};
 use testkit::{ConfigBuilder, MongoServer, program::quoted, running::Hold};
 
-use super::subject::{SECRET, SOURCE, Subject};
+use super::subject::{Offer, SECRET, SOURCE, Subject};
+
+/// Why there is no tool that dumps, or could be held.
+const NO_TOOLS: &str = "the program itself speaks the server's protocol";
 
 /// The server; its secret is part of the connection string.
 pub struct Mongodb {
@@ -74,7 +77,7 @@ impl Subject for Mongodb {
     }
 
     fn into(&self, item: &str) -> String {
-        item.to_owned()
+        format!("--into={item}")
     }
 
     // Only what does not fit into the first batch is fetched with this command: the large item alone.
@@ -90,11 +93,11 @@ impl Subject for Mongodb {
         self.server.command("admin", doc! { "configureFailPoint": "failCommand", "mode": "off" });
     }
 
-    fn hold(&self, _item: &str) -> Option<Hold> {
-        None
+    fn hold(&self, _item: &str) -> Offer<Hold> {
+        Err(NO_TOOLS)
     }
 
-    fn has_globals(&self) -> bool {
-        false
+    fn has_tools(&self) -> Offer<()> {
+        Err(NO_TOOLS)
     }
 }

@@ -6,49 +6,54 @@ use testkit::{Cmd, Config, reports::backup};
 
 use super::{
     on_each_kind,
-    subject::{Subject, configured, texts},
+    subject::{Subject, configured, offered, texts},
 };
 
 on_each_kind!(a_run_tells_what_it_does_as_far_as_it_is_asked);
 
-/// The lines of `-v`, and the additional ones of `-vv`.
+/// The lines of `-v`; `ITEM` stands for the full name of the item.
 const INFO: [&str; 4] = [
     "the run begins run=",
     "source: the source has answered items=",
-    "source/shop: the item's files are complete files=",
+    "ITEM: the item's files are complete files=",
     "the run has ended run=",
 ];
+/// The additional lines of `-vv`.
 const DEBUG: [&str; 6] = [
-    "source/shop: the item begins kind=",
-    "source/shop: the item has ended outcome=ok snapshot=",
-    "source/shop: the retention has decided snapshot=",
+    "ITEM: the item begins kind=",
+    "ITEM: the item has ended outcome=ok snapshot=",
+    "ITEM: the retention has decided snapshot=",
     "repository lock acquired lock=",
     "a snapshot is stored snapshot=",
     "repository lock released removed=true",
 ];
+/// The additional lines of `-vv` for an item that tools dump.
+const TOOLS: [&str; 2] = ["ITEM: a tool has started program=", "ITEM: a tool has ended program="];
 
 fn a_run_tells_what_it_does_as_far_as_it_is_asked(subject: &dyn Subject) {
     subject.create("shop", &texts(50));
     let config = configured(subject, "", "");
     backup(&config);
     let said = |options: &[&str]| Cmd::with(&config).args(options).arg("backup").run().ok().stderr;
+    let shop = subject.full("shop");
     let missing = |text: &str, wanted: &[&str]| -> Vec<String> {
-        let is_missing = |start: &&&str| !text.lines().any(|line| line.starts_with(**start));
-        wanted.iter().filter(is_missing).map(|start| (*start).to_owned()).collect()
+        let is_missing = |start: &String| !text.lines().any(|line| line.starts_with(start));
+        wanted.iter().map(|start| start.replace("ITEM", &shop)).filter(is_missing).collect()
+    };
+    let tools: &[&str] = match offered("tools", subject.has_tools()) {
+        Some(()) => &TOOLS,
+        None => &[],
     };
     let quiet = said(&[]);
     assert_eq!((missing(&quiet, &INFO).len(), missing(&quiet, &DEBUG).len()), (4, 6), "{quiet}");
     let info = said(&["-v"]);
     assert_eq!((missing(&info, &INFO), missing(&info, &DEBUG).len()), (vec![], 6), "{info}");
-    assert!(info.lines().any(|line| line == "source/shop: started"), "{info}");
+    let started = format!("{shop}: started");
+    assert!(info.lines().any(|line| line == started), "{info}");
     for options in [&["-vv"][..], &["-v", "-v"], &["-vvv"]] {
         let all = said(options);
         assert_eq!((missing(&all, &INFO), missing(&all, &DEBUG)), (vec![], vec![]), "{all}");
-        if subject.kind() != "mongodb" {
-            let tools =
-                ["source/shop: a tool has started program=", "source/shop: a tool has ended program="];
-            assert_eq!(missing(&all, &tools), Vec::<String>::new(), "{all}");
-        }
+        assert_eq!(missing(&all, tools), Vec::<String>::new(), "{all}");
         assert!(all.lines().all(|line| !line.starts_with('<')), "no priority outside of the journal: {all}");
     }
 

@@ -208,7 +208,7 @@ fn an_address_that_cannot_be_used_says_what_to_do() {
     let missing = config.dir().join("missing");
     let listen = format!("unix:{}/page.sock", missing.display());
     let refused = Cmd::with(&config).args(["serve", "--listen", &listen]).run().expect_code(1);
-    let told = format!("the folder {} does not exist", missing.display());
+    let told = format!("the directory {} does not exist", missing.display());
     assert!(refused.stderr.contains(&told) && !refused.stderr.contains("that port"), "{}", refused.stderr);
     let server = Server::start(&config.path(), &[]);
     let taken = server.address.trim_start_matches("http://").trim_end_matches('/');

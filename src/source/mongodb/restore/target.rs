@@ -99,7 +99,7 @@ mod tests {
             ("mongodb://localhost", "names no database"),
             ("mongodb://localhost/", "names no database"),
             ("mongodb://localhost/local", "belongs to the servers"),
-            ("mongodb://db.example.com/shop", "asks for no TLS"),
+            ("mongodb://db.example.com/shop", "does not request TLS"),
             ("mongodb://localhost/shop?noSuchOption=1", "is not valid"),
             ("postgres://localhost/shop", "does not begin with"),
         ] {
