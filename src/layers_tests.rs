@@ -99,7 +99,7 @@ fn layers(text: &str) -> BTreeMap<String, u32> {
 #[test]
 fn paths_are_found_wherever_they_stand() {
     let text = "use crate::{\n    a::B,\n    c::{self, D as E},\n};\n// crate::no\n#[cfg(test)]\nmod tests {\n    use crate::no;\n}\n\
-                fn f() {\n    crate::g::h();\n    super::k();\n}\n";
+                fn f() {\n    crate::g::h();\n    super::k();\n}\npub(in crate::l) fn m() {}\n";
     let module = ["x".to_owned(), "y".to_owned()];
     let (used, imports) = paths(text, &module);
     let found: Vec<String> =
@@ -169,9 +169,7 @@ fn paths(text: &str, module: &[String]) -> (Vec<Used>, BTreeMap<String, Vec<Stri
     while rest < text.len() {
         let end = text[rest..].find('\n').map_or(text.len(), |length| rest + length + 1);
         let line = text[rest..end].trim_start();
-        let import =
-            line.strip_prefix("pub").map_or(line, |line| line.split_once(' ').map_or(line, |(_, line)| line));
-        if let Some(tree) = import.trim_start().strip_prefix("use ") {
+        if let Some(tree) = without_visibility(line).strip_prefix("use ") {
             let begin = end - tree.len();
             let close = text[begin..].find(';').map_or(text.len(), |length| begin + length);
             expand(&text, (begin, close), &[], &mut |at, path, alias| {
@@ -238,10 +236,18 @@ fn part(text: &str, (begin, end): (usize, usize), before: &[String], show: &mut 
     }
 }
 
+/// A line without `pub`, and without the module in `pub(in crate::a)`, which is named there and not used.
+fn without_visibility(line: &str) -> &str {
+    let Some(rest) = line.strip_prefix("pub") else { return line };
+    let rest = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')).map_or(rest, |(_, rest)| rest);
+    rest.strip_prefix(' ').unwrap_or(line)
+}
+
 /// Paths in a line that is no `use`.
 fn inline(line: &str) -> Vec<Vec<String>> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     let mut found = Vec::new();
+    let line = without_visibility(line.trim_start());
     for word in line.split(|c: char| !is_name(c) && c != ':') {
         let names: Vec<String> = word.split("::").map(str::to_owned).collect();
         if names.len() > 1 && ["crate", "super", "self"].contains(&names[0].as_str()) {

@@ -1,7 +1,7 @@
 //! tik-backup: finds every database of the configured servers, streams each into a restic repository, and puts it
-//! back. `docs/design.md` tells how the parts belong together.
+//! back. `docs/design.md` is the map of the parts.
 
-// What only an optional part uses is dead in a program without it; the one with all of them is checked for more.
+// Code that only an optional part uses is dead in a build without that part. The build with all parts is checked for dead code.
 #![cfg_attr(not(all(feature = "dashboard", feature = "mongodb")), allow(dead_code))]
 
 pub mod alert;

@@ -9,7 +9,7 @@ use crate::{
     backup::{self, Plan, Removal, Selector},
     error::{Error, Problem, Result},
     output::{Screen, name, printable, size, table, width},
-    source::{Item, Source, directory::EXCLUDE_CACHES},
+    source::{Item, Source, exclude::EXCLUDE_CACHES},
     stream::cancel::Cancel,
     workers,
 };

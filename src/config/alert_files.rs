@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::alerts::{AlertConfig, AlertKind, HeartbeatConfig, NtfyConfig, Topic, WebhookConfig};
+use super::alerts::{AlertConfig, AlertKind, HeartbeatConfig, NtfyConfig, Topic, WebhookConfig, is_topic};
 use crate::{
     error::{Error, Result},
     settings::{Host, Patterns, Secret, SecretFile},
@@ -120,9 +120,4 @@ pub(crate) fn load_topic(file: &SecretFile) -> Result<Secret> {
     }
     Err(Error::usage(format!("{}: the topic in {file} must be 1 to 64 of A-Z a-z 0-9 _ -", file.key()))
         .hint("write the name of the topic alone into the file, not its URL"))
-}
-
-/// Whether ntfy accepts this as the name of a topic.
-pub(super) fn is_topic(topic: &str) -> bool {
-    (1..=64).contains(&topic.len()) && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }

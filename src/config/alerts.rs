@@ -4,7 +4,6 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use toml::de::DeValue;
 
-use super::alert_files::is_topic;
 use crate::settings::{
     Host, Patterns, SecretFile,
     document::in_file_order,
@@ -255,6 +254,11 @@ fn read_webhook(reader: &mut Reader<'_>) -> Option<WebhookConfig> {
     }
     let (token_file, ca_file) = (reader.secret_file("token_file"), reader.path("ca_file"));
     Some(WebhookConfig { url_file: url_file?, format, chat_id, token_file, ca_file })
+}
+
+/// Whether ntfy accepts this as the name of a topic.
+pub(super) fn is_topic(topic: &str) -> bool {
+    (1..=64).contains(&topic.len()) && topic.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
 }
 
 fn read_ntfy(reader: &mut Reader<'_>) -> Option<NtfyConfig> {

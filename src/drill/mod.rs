@@ -2,6 +2,7 @@
 //! source defines how. This module chooses the items, their order and servers, and records the results.
 
 mod notify;
+mod observer;
 mod plan;
 mod pool;
 mod run;
@@ -9,7 +10,8 @@ mod selftest;
 mod siblings;
 mod verdict;
 
+pub use observer::Observer;
 pub use plan::Request;
-pub use run::{Observer, run};
+pub use run::run;
 pub use selftest::{Mutation, self_test};
 pub use verdict::Report;

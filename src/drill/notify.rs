@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Zoned;
 
 use super::{
+    observer::Observer,
     plan::{Candidate, Request},
-    run::Observer,
     verdict::Report,
 };
 use crate::{

@@ -9,7 +9,7 @@ use crate::{
     error::{Error, Result},
     history::Past,
     known::{self, Asked, Name},
-    repository::{At, Snapshot},
+    repository::{At, Snapshot, foreign_hint, shares},
     restore::item_name,
     source::name::ItemName,
 };
@@ -149,4 +149,20 @@ fn sort(chosen: &mut [Candidate<'_>]) {
         let group = candidate.group();
         (oldest[&group], group, !candidate.is_globals, age(candidate), candidate.database.clone())
     });
+}
+
+/// The error of a drill for which there is no snapshot.
+pub(super) fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Error {
+    if let Err(error) = known::require_host(config, own, others) {
+        return error;
+    }
+    if config.sources.is_empty() {
+        return Error::failed("there is nothing to prove: the configuration has no source")
+            .hint("name it: `tik-backup drill SOURCE/ITEM --host HOST`; `tik-backup snapshots --all-hosts` lists what there is");
+    }
+    let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
+    match &shares(others)[..] {
+        theirs @ [_, ..] => error.hint(foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
+        [] => error.hint("run `tik-backup backup` first"),
+    }
 }

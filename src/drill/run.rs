@@ -4,8 +4,7 @@ use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::{
     notify,
+    observer::Observer,
     plan::{self, Candidate, Request},
     pool::{self, Job, ScratchPool},
     siblings::Siblings,
@@ -22,12 +22,9 @@ use super::{
 use crate::{
     config::Config,
     error::{Error, Result},
-    history::{RunBegin, RunEnd, RunRecord, ledger::Ledger},
-    known,
-    outcome::{Outcome, Verdict},
-    repository::{
-        Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, foreign_hint, patiently, shares,
-    },
+    history::{History, RunBegin, RunEnd, RunRecord, ledger::Ledger},
+    outcome::Verdict,
+    repository::{Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader, patiently},
     restore::{Reading, globals_of},
     scratch::space::Space,
     source::{
@@ -35,24 +32,11 @@ use crate::{
         verify::{Fault, Globals, Proven, Setup, Verification, files::Part},
     },
     stream::{cancel::Cancel, files::Files},
+    workers,
 };
 
 /// The estimate for items that were never drilled: bytes per second, and a minimum time.
 const GUESS: (f64, Duration) = (20e6, Duration::from_secs(10));
-
-/// Follows a drill.
-pub trait Observer: Sync {
-    /// A message for the operator.
-    fn notice(&self, message: &str);
-    /// A message that needs attention.
-    fn warning(&self, message: &str) {
-        self.notice(message);
-    }
-    /// The proof of an item begins.
-    fn started(&self, name: &str);
-    /// An item has its verdict.
-    fn finished(&self, verdict: &Verdict);
-}
 
 /// Proves the items that `request` names, or those with the oldest proofs. Records the results in the history, and sends alerts.
 ///
@@ -83,17 +67,10 @@ fn run_patiently(
     notify::warn_of_future(&chosen, snapshots, observer);
     report.left = left;
     if chosen.is_empty() {
-        return Err(nothing_to_prove(config, snapshots, others));
+        return Err(plan::nothing_to_prove(config, snapshots, others));
     }
     let ledger = notify::ledger(config, &history, repository)?;
-    let record = history.begin_run(&RunBegin {
-        name: &report.run,
-        kind: "drill",
-        started: &report.started,
-        host: &config.repository.host,
-        sources: &[],
-        invocation: std::env::var("INVOCATION_ID").ok().as_deref(),
-    })?;
+    let record = begin(&history, &report, config)?;
     // Without the index no item can be restored, although all data may be intact: that is no verdict on the backups.
     let reader = repository.require_whole_index(cancel).and_then(|()| repository.reader());
     let reader = match reader {
@@ -131,27 +108,24 @@ fn run_patiently(
     Ok(report)
 }
 
+/// Records the begin of the drill.
+fn begin<'h>(history: &'h History, report: &Report, config: &Config) -> Result<RunRecord<'h>> {
+    history.begin_run(&RunBegin {
+        name: &report.run,
+        kind: "drill",
+        started: &report.started,
+        host: &config.repository.host,
+        sources: &[],
+        invocation: std::env::var("INVOCATION_ID").ok().as_deref(),
+    })
+}
+
 /// Records the end of the drill.
 fn end(record: RunRecord<'_>, outcome: &str, error: Option<&Error>) -> Result<()> {
     let error = error.map(ToString::to_string);
     // A drill does not ask sources.
     let end = RunEnd { outcome, error: error.as_deref(), fails_sources: false, forgotten: 0 };
     record.finish(&end, &Zoned::now())
-}
-
-fn nothing_to_prove(config: &Config, own: &[Snapshot], others: &[Snapshot]) -> Error {
-    if let Err(error) = known::require_host(config, own, others) {
-        return error;
-    }
-    if config.sources.is_empty() {
-        return Error::failed("there is nothing to prove: the configuration has no source")
-            .hint("name it: `tik-backup drill SOURCE/ITEM --host HOST`; `tik-backup snapshots --all-hosts` lists what there is");
-    }
-    let error = Error::failed("there is nothing to prove: this host has no snapshot of a configured source");
-    match &shares(others)[..] {
-        theirs @ [_, ..] => error.hint(foreign_hint(config, "drill", theirs, !own.is_empty(), false)),
-        [] => error.hint("run `tik-backup backup` first"),
-    }
 }
 
 /// The disk space that scratch servers share.
@@ -194,44 +168,41 @@ impl<'a> Drill<'a> {
     }
 
     fn all(&self, chosen: &'a [Candidate<'a>], report: &mut Report) {
-        let next = AtomicUsize::new(0);
-        let verdicts = Mutex::new((Vec::new(), Vec::new()));
         let mut groups: HashMap<_, usize> = HashMap::new();
         chosen.iter().for_each(|candidate| *groups.entry(candidate.group()).or_default() += 1);
         let groups = Mutex::new(groups);
-        let work = || {
-            while let Some(candidate) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match self.skip(candidate) {
-                    Some(reason) => {
-                        let left = Left {
-                            source: candidate.snapshot.source.clone(),
-                            item: candidate.snapshot.item.clone(),
-                            reason,
-                        };
-                        verdicts.lock().1.push(left);
-                    }
-                    None => {
-                        let verdict = self.one(candidate);
-                        self.observer.finished(&verdict);
-                        verdicts.lock().0.push(verdict);
-                    }
+        let candidates: Vec<&'a Candidate<'a>> = chosen.iter().collect();
+        let results = workers::map(&candidates, self.config.drill.jobs, |candidate| {
+            let candidate = *candidate;
+            let result = match self.skip(candidate) {
+                Some(reason) => Err(Left {
+                    source: candidate.snapshot.source.clone(),
+                    item: candidate.snapshot.item.clone(),
+                    reason,
+                }),
+                None => {
+                    let verdict = self.one(candidate);
+                    self.observer.finished(&verdict);
+                    Ok(verdict)
                 }
-                let mut groups = groups.lock();
-                let done = groups.get_mut(&candidate.group()).is_some_and(|left| {
-                    *left -= 1;
-                    *left == 0
-                });
-                drop(groups);
-                if done {
-                    self.pool.clear(&candidate.group());
-                }
+            };
+            let mut groups = groups.lock();
+            let done = groups.get_mut(&candidate.group()).is_some_and(|left| {
+                *left -= 1;
+                *left == 0
+            });
+            drop(groups);
+            if done {
+                self.pool.clear(&candidate.group());
             }
-        };
-        let threads = self.config.drill.jobs.min(chosen.len()).max(1);
-        thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
-        let (items, left) = verdicts.into_inner();
-        report.items.extend(items);
-        report.left.extend(left);
+            result
+        });
+        for result in results {
+            match result {
+                Ok(verdict) => report.items.push(verdict),
+                Err(left) => report.left.push(left),
+            }
+        }
     }
 
     /// Why an item is not started.
@@ -261,7 +232,7 @@ impl<'a> Drill<'a> {
         let begin = Instant::now();
         let snapshot = candidate.snapshot;
         let _span = tracing::info_span!("proof", source = snapshot.source, item = snapshot.item).entered();
-        let mut verdict = self.undecided(snapshot);
+        let mut verdict = Verdict::undecided(snapshot, self.ledger);
         self.observer.started(&snapshot.name());
         let entry = self.noted(self.record.drill_started(&verdict, &Zoned::now()));
         let part = self.part(candidate);
@@ -312,36 +283,6 @@ impl<'a> Drill<'a> {
             self.failed.lock().get_or_insert(error);
         })
         .ok()
-    }
-
-    fn undecided(&self, snapshot: &Snapshot) -> Verdict {
-        let now = Zoned::now();
-        // A snapshot dated in the future has no age.
-        let age = (now.timestamp().as_second() - snapshot.time.timestamp().as_second()).max(0);
-        let known = |entry: &&crate::history::ledger::Entry| {
-            entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item)
-        };
-        let entry = self.ledger.items.iter().find(known);
-        let newest = entry.and_then(|entry| entry.snapshot.as_deref());
-        let fresh = is_fresh(snapshot, newest, entry.and_then(|entry| entry.max_age_seconds));
-        Verdict {
-            source: snapshot.source.clone(),
-            item: snapshot.item.clone(),
-            kind: snapshot.kind.clone(),
-            outcome: Outcome::Unproven,
-            snapshot: snapshot.id.clone(),
-            time: snapshot.time.clone(),
-            age_seconds: age,
-            fresh,
-            restore_seconds: None,
-            seconds: 0.0,
-            objects: 0,
-            rows: 0,
-            bytes: 0,
-            differences: Vec::new(),
-            error: None,
-            notes: Vec::new(),
-        }
     }
 
     /// Which part of the files is read.
@@ -417,14 +358,6 @@ impl<'a> Drill<'a> {
         known.insert(snapshot.id.clone(), (manifest.clone(), snapshot));
         Ok(Some((manifest, snapshot)))
     }
-}
-
-/// Whether a snapshot is the newest of its item, and not older than the maximum age of a backup.
-pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
-    let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
-    !snapshot.is_ahead(jiff::Timestamp::now())
-        && newest.is_none_or(|newest| newest == snapshot.id)
-        && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 
 /// The manifest of a snapshot. Fails if it is of another item.

@@ -8,11 +8,43 @@ use serde::Serialize;
 use crate::{
     alert::Delivery,
     error::{Error, Kind},
+    history::ledger::{Entry, Ledger},
     outcome::{Outcome, Verdict, new_run_name},
+    repository::Snapshot,
     source::verify::{Fault, Proof},
 };
 
 impl Verdict {
+    /// The verdict on a snapshot before it is proven.
+    pub(super) fn undecided(snapshot: &Snapshot, ledger: &Ledger) -> Self {
+        let now = Zoned::now();
+        // A snapshot dated in the future has no age.
+        let age = (now.timestamp().as_second() - snapshot.time.timestamp().as_second()).max(0);
+        let known =
+            |entry: &&Entry| entry.source == snapshot.source && entry.item.as_deref() == Some(&snapshot.item);
+        let entry = ledger.items.iter().find(known);
+        let newest = entry.and_then(|entry| entry.snapshot.as_deref());
+        let fresh = is_fresh(snapshot, newest, entry.and_then(|entry| entry.max_age_seconds));
+        Self {
+            source: snapshot.source.clone(),
+            item: snapshot.item.clone(),
+            kind: snapshot.kind.clone(),
+            outcome: Outcome::Unproven,
+            snapshot: snapshot.id.clone(),
+            time: snapshot.time.clone(),
+            age_seconds: age,
+            fresh,
+            restore_seconds: None,
+            seconds: 0.0,
+            objects: 0,
+            rows: 0,
+            bytes: 0,
+            differences: Vec::new(),
+            error: None,
+            notes: Vec::new(),
+        }
+    }
+
     pub(super) fn decide(&mut self, proven: Result<Proof, Fault>) {
         match proven {
             Ok(proof) => {
@@ -47,6 +79,14 @@ impl Verdict {
             }
         }
     }
+}
+
+/// Whether a snapshot is the newest of its item, and not older than the maximum age of a backup.
+pub(super) fn is_fresh(snapshot: &Snapshot, newest: Option<&str>, max_age_seconds: Option<u64>) -> bool {
+    let age = Zoned::now().timestamp().as_second() - snapshot.time.timestamp().as_second();
+    !snapshot.is_ahead(jiff::Timestamp::now())
+        && newest.is_none_or(|newest| newest == snapshot.id)
+        && max_age_seconds.is_none_or(|limit| u64::try_from(age).unwrap_or(0) <= limit)
 }
 
 /// Seconds to the millisecond.

@@ -1,5 +1,6 @@
 //! Files of our own: written atomically, private, and owned by the owner of their directory.
 
+pub(crate) mod open;
 pub(crate) mod owner;
 mod write;
 

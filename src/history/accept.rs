@@ -4,7 +4,7 @@ use jiff::Zoned;
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::Serialize;
 
-use super::{History, anomaly::Kind, millis, objects, omitted, record::event, signed};
+use super::{History, anomaly::Kind, millis, objects, omitted, rows::event, signed};
 use crate::error::Result;
 
 /// An accepted change.

@@ -7,7 +7,8 @@ use jiff::Zoned;
 use super::{
     History, Opened,
     due::Due,
-    entry::{ahead, count_unprotected, days, excluded_together, gone, hex, lacks, late_together, summarise},
+    entry::{ahead, count_unprotected, days, excluded_together, gone, lacks, late_together, summarise},
+    hex,
     ledger::{Entry, Ledger, Point, Problem, ProblemKind, RepositoryEntry, SourceEntry, State},
     millis,
     read::{Doubt, Read, Row, Stored, read},

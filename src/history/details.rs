@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{OptionalExtension, Transaction};
 
 use super::{
-    History,
-    entry::hex,
+    History, hex,
     pack::unpack,
     pages::{Attempt, DrillPast, Event, ObjectPast, Past, Progress, RowsPoint, RunPast, StoredSnapshot},
     unsigned, zoned,

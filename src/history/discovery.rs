@@ -9,7 +9,7 @@ use super::{
     RunRecord,
     anomaly::{Finding, Kind},
     millis, objects,
-    record::{add_anomaly, event, item_id},
+    rows::{add_anomaly, event, item_id},
     signed,
 };
 use crate::{
@@ -125,7 +125,7 @@ impl RunRecord<'_> {
     }
 
     /// Records that a rule excludes an item. Returns whether it was backed up until now.
-    #[allow(clippy::too_many_arguments)] // one call, and each of them is another thing
+    #[allow(clippy::too_many_arguments)] // one caller, which has each of them separately
     fn excluded(
         &self,
         tx: &Transaction<'_>,

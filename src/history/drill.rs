@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 
 use super::{
     History, RunRecord, millis,
-    record::{event, item_id},
+    rows::{event, item_id},
     shared::credible_until,
 };
 use crate::{

@@ -3,6 +3,7 @@
 use jiff::Zoned;
 
 use super::{
+    hex,
     ledger::{Entry, Problem, ProblemKind, Shared, State, StateCount, Summary},
     omitted::Lacking,
     read::{Doubt, Stored},
@@ -329,9 +330,4 @@ pub(super) fn days(seconds: i64) -> String {
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {}", crate::output::plural(count.unsigned_abs(), unit))
-}
-
-/// Bytes as hex digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,58 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::{
     FILE,
     home::Home,
-    list::{from_files, is_file_name, read_list, write_list},
+    list::{Entry, from_files, is_file_name, read_list, write_list},
 };
 use crate::error::{Error, Result};
 
-/// Key in a history under which its entry of the list is stored as well.
-pub(super) const ENTRY: &str = "repository";
 /// Digits of a repository's id that are shown.
 const SHOWN: usize = 8;
-/// A repository and the file of its history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Entry {
-    /// The `host` that uses it.
-    host: String,
-    /// Its location, without credentials and with symbolic links resolved.
-    location: String,
-    /// The names of this location in configurations.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    names: Vec<String>,
-    /// Its id, known once it was opened.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    /// Name of the file.
-    pub(super) file: String,
-    /// When it came into use, or back into use after another one at the same location.
-    pub(super) used: Timestamp,
-    /// Another file has replaced it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    retired: bool,
-}
-
-impl Entry {
-    fn is_at(&self, host: &str, place: &str) -> bool {
-        !self.retired
-            && self.host == host
-            && (self.location == place || self.names.iter().any(|name| name == place))
-    }
-
-    /// Whether the id of the repository is known.
-    pub(super) fn is_met(&self) -> bool {
-        self.id.is_some()
-    }
-
-    /// The entry as stored in its own file.
-    pub(super) fn text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
 
 /// A repository that was opened.
 #[derive(Debug, Clone)]

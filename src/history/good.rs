@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{
     Content,
-    anomaly::{Finding, Kind, Past, Verdict, judge},
+    anomaly::{Finding, Kind, Past, Verdict},
     content::Key,
-    groups, objects, omitted,
+    judge::judge,
+    objects, omitted,
     pack::{pack, unpack},
-    record::add_anomaly,
+    rows::add_anomaly,
     shared::credible,
     signed, unsigned,
 };
@@ -66,7 +67,7 @@ pub(super) fn succeeded(
 ) -> rusqlite::Result<Vec<Finding>> {
     let before = before(tx, item, content.time)?;
     let stored = objects::load(tx, item)?;
-    let content = &*groups::with_series(content, &stored);
+    let content = &*objects::with_series(content, &stored);
     let fingerprint = content.fingerprint.map(|digest| digest.to_bits().to_be_bytes());
     let past = past(tx, item, &stored, &before, fingerprint)?;
     let verdict = judge(rules, &past, content, content.time);

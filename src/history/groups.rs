@@ -1,13 +1,9 @@
 //! Groups of tables: the partitions of a table, and tables whose names differ only by a date. Single members come and
 //! go, so their total is judged. Also the files of a directory or share, apart from its subdirectories.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
-use super::{
-    anomaly::pattern,
-    content::{Content, Counted, Key},
-    objects::Stored,
-};
+use super::content::{Counted, Key, pattern};
 use crate::{source::manifest::Partitioned, stream::digest::Digest128};
 
 /// Kind of the object for all partitions of a table.
@@ -80,33 +76,6 @@ pub(super) fn add_partitioned(objects: &mut Vec<Counted>, partitioned: &[Partiti
         }
         objects.push(whole);
     }
-}
-
-/// Adds an object for each series of tables or collections: of two or more now, or of one that was a series before.
-pub(super) fn with_series<'c>(content: &'c Content, stored: &HashMap<Key, Stored>) -> Cow<'c, Content> {
-    let mut all: HashMap<Key, (usize, Counted)> = HashMap::new();
-    for object in content.objects.iter().filter(|object| object.part_of.is_none()) {
-        let Some(key) = series_of(&object.key) else { continue };
-        let (members, whole) = all
-            .entry(key.clone())
-            .or_insert_with(|| (0, Counted { key, rows: 0, digest: Digest128::ZERO, part_of: None }));
-        *members += 1;
-        whole.rows += object.rows;
-        whole.digest += object.digest;
-    }
-    let known = |key: &Key| stored.get(key).is_some_and(Stored::is_there);
-    let mut series: Vec<Counted> = all
-        .into_values()
-        .filter(|(members, whole)| *members > 1 || known(&whole.key))
-        .map(|(_, s)| s)
-        .collect();
-    if series.is_empty() {
-        return Cow::Borrowed(content);
-    }
-    series.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut content = content.clone();
-    content.objects.append(&mut series);
-    Cow::Owned(content)
 }
 
 /// Whether the object represents several others.

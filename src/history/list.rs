@@ -7,13 +7,11 @@ use std::{
     path::Path,
 };
 
+use jiff::Timestamp;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    FILE,
-    files::{ENTRY, Entry},
-};
+use super::FILE;
 use crate::{
     error::{Error, Result},
     fs::owner,
@@ -23,6 +21,49 @@ use crate::{
 pub(super) const LIST: &str = "repositories.json";
 /// Maximum size in bytes; a larger file is not a valid list.
 const LARGEST: u64 = 1 << 20;
+/// Key in a history under which its entry of the list is stored as well.
+pub(super) const ENTRY: &str = "repository";
+
+/// A repository and the file of its history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Entry {
+    /// The `host` that uses it.
+    pub(super) host: String,
+    /// Its location, without credentials and with symbolic links resolved.
+    pub(super) location: String,
+    /// The names of this location in configurations.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) names: Vec<String>,
+    /// Its id, known once it was opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) id: Option<String>,
+    /// Name of the file.
+    pub(super) file: String,
+    /// When it came into use, or back into use after another one at the same location.
+    pub(super) used: Timestamp,
+    /// Another file has replaced it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) retired: bool,
+}
+
+impl Entry {
+    pub(super) fn is_at(&self, host: &str, place: &str) -> bool {
+        !self.retired
+            && self.host == host
+            && (self.location == place || self.names.iter().any(|name| name == place))
+    }
+
+    /// Whether the id of the repository is known.
+    pub(super) fn is_met(&self) -> bool {
+        self.id.is_some()
+    }
+
+    /// The entry as stored in its own file.
+    pub(super) fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
 #[derive(Default, Serialize, Deserialize)]
 struct Document {
     repositories: Vec<Entry>,

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    anomaly::{Finding, Kind, Open, Past, PastObject, Verdict, lost, pattern, percent},
-    content::{Content, Counted, Key},
+    anomaly::{Finding, Kind, Open, Past, PastObject, Verdict, lost, percent},
+    content::{Content, Counted, Key, pattern},
     groups::{PARTITIONED, date_of, files_of, is_group, reported_as, series_of},
 };
 use crate::{

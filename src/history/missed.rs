@@ -6,8 +6,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    History,
-    entry::hex,
+    History, hex,
     ledger::{Problem, ProblemKind},
     millis, zoned,
 };

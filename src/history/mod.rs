@@ -17,6 +17,7 @@ mod good;
 mod groups;
 mod home;
 pub mod incidents;
+mod judge;
 pub mod ledger;
 mod list;
 mod losses;
@@ -31,9 +32,11 @@ mod read;
 mod rebuild;
 mod record;
 mod repository_damage;
+mod rows;
 mod schema;
 mod shared;
 mod snapshots;
+mod summary;
 
 use jiff::{Timestamp, Zoned, tz::TimeZone};
 
@@ -150,6 +153,11 @@ pub(crate) fn millis(time: &Zoned) -> i64 {
 /// A stored time in this machine's time zone.
 pub(crate) fn zoned(millis: i64) -> Zoned {
     Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH).to_zoned(TimeZone::system())
+}
+
+/// Bytes as hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A count as SQLite holds it.

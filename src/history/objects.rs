@@ -1,6 +1,6 @@
 //! Tables, collections and other objects of an item: their stored state, and its update.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use rusqlite::{Transaction, params};
 
@@ -32,6 +32,33 @@ impl Stored {
     pub(super) fn is_there(&self) -> bool {
         !self.gone
     }
+}
+
+/// Adds an object for each series of tables or collections: of two or more now, or of one that was a series before.
+pub(super) fn with_series<'c>(content: &'c Content, stored: &HashMap<Key, Stored>) -> Cow<'c, Content> {
+    let mut all: HashMap<Key, (usize, Counted)> = HashMap::new();
+    for object in content.objects.iter().filter(|object| object.part_of.is_none()) {
+        let Some(key) = groups::series_of(&object.key) else { continue };
+        let (members, whole) = all
+            .entry(key.clone())
+            .or_insert_with(|| (0, Counted { key, rows: 0, digest: Digest128::ZERO, part_of: None }));
+        *members += 1;
+        whole.rows += object.rows;
+        whole.digest += object.digest;
+    }
+    let known = |key: &Key| stored.get(key).is_some_and(Stored::is_there);
+    let mut series: Vec<Counted> = all
+        .into_values()
+        .filter(|(members, whole)| *members > 1 || known(&whole.key))
+        .map(|(_, s)| s)
+        .collect();
+    if series.is_empty() {
+        return Cow::Borrowed(content);
+    }
+    series.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut content = content.clone();
+    content.objects.append(&mut series);
+    Cow::Owned(content)
 }
 
 /// All objects ever seen of an item.

@@ -8,7 +8,7 @@ use std::{
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{Content, History, record::event, unsigned};
+use super::{Content, History, rows::event, unsigned};
 use crate::{
     error::Result,
     source::{

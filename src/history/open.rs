@@ -15,8 +15,9 @@ use rustix::fs::{FlockOperation, flock};
 use super::{
     History, RUNNING, damage,
     database::{failed, failed_at, is_damage, prepare, set_aside},
-    files::{ENTRY, Found, List},
+    files::{Found, List},
     home::Home,
+    list::{ENTRY, Entry},
     schema,
 };
 use crate::{
@@ -350,7 +351,7 @@ fn settle(list: &mut List, file: &str, connection: &Connection) -> Result<()> {
 }
 
 fn write_entry(list: &List, file: &str, connection: &Connection) -> Result<()> {
-    let Some(entry) = list.of_file(file).map(super::files::Entry::text) else { return Ok(()) };
+    let Some(entry) = list.of_file(file).map(Entry::text) else { return Ok(()) };
     let query = "SELECT value FROM meta WHERE key = ?1";
     // Errors are ignored: the damage of another history is found when that is opened.
     let known: Option<String> = connection.query_row(query, [ENTRY], |row| row.get(0)).ok();

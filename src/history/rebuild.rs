@@ -9,7 +9,8 @@ use super::{
     Content, History, Opened,
     good::succeeded,
     millis,
-    record::{OK, PARTIAL, item_id},
+    record::{OK, PARTIAL},
+    rows::item_id,
     signed,
 };
 use crate::{

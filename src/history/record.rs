@@ -6,10 +6,10 @@ use std::{
 };
 
 use jiff::Zoned;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, signed};
+use super::{Content, History, RUNNING, anomaly::Finding, good::succeeded, millis, rows::item_id, signed};
 use crate::{
     config::AnomalyRules,
     error::{Error, Problem, Result},
@@ -189,26 +189,6 @@ fn items_failed_with(tx: &Transaction<'_>, source: &str, run: i64, error: &str) 
     )
 }
 
-/// The id of an item, which is created if it is new.
-pub(super) fn item_id(
-    tx: &Transaction<'_>,
-    source: &str,
-    name: &str,
-    kind: &str,
-    now: i64,
-) -> rusqlite::Result<i64> {
-    let found = tx
-        .prepare_cached("SELECT id FROM item WHERE source = ?1 AND name = ?2")?
-        .query_row([source, name], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = found {
-        return Ok(id);
-    }
-    tx.prepare_cached("INSERT INTO item (source, name, kind, first_seen) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![source, name, kind, now])?;
-    Ok(tx.last_insert_rowid())
-}
-
 /// The id of a text. Each text is stored once.
 fn text_id(tx: &Transaction<'_>, text: &str) -> rusqlite::Result<i64> {
     tx.execute("INSERT OR IGNORE INTO text (text) VALUES (?1)", [text])?;
@@ -343,43 +323,5 @@ fn attempt(
         short.map(u64::cast_signed),
         error,
     ])?;
-    Ok(())
-}
-
-/// Records an anomaly.
-pub(super) fn add_anomaly(
-    tx: &Transaction<'_>,
-    run: i64,
-    item: i64,
-    time: i64,
-    finding: &Finding,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "INSERT INTO anomaly (item, kind, object, before, after, text, run, time) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        item,
-        finding.kind.as_str(),
-        finding.object,
-        signed(finding.before),
-        signed(finding.after),
-        finding.text,
-        run,
-        time,
-    ])?;
-    Ok(())
-}
-
-/// Records an event of an item.
-pub(super) fn event(
-    tx: &Transaction<'_>,
-    item: i64,
-    time: i64,
-    what: &str,
-    detail: Option<&str>,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT INTO event (time, item, what, detail) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![time, item, what, detail])?;
     Ok(())
 }

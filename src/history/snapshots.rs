@@ -7,7 +7,7 @@ use rusqlite::{Transaction, params};
 use super::{
     History, millis,
     missed::{expect_no_more, note_missed},
-    record::item_id,
+    rows::item_id,
     signed,
 };
 use crate::{

@@ -8,8 +8,6 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::printable;
-
 /// The priority of a line. `journalctl -p err` shows lines of a priority and above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
@@ -64,6 +62,25 @@ pub(crate) fn say(priority: Priority, message: &str) {
 pub(crate) fn say_directly(priority: Priority, message: &str) {
     let text = lines(priority, &printable(message), is_journal());
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// The text with invisible characters escaped: control characters, direction overrides and characters without width. Names come
+/// from servers: they must not control the terminal, and two different names must not look the same.
+pub fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let escape = c != '\n' && (c.is_control() || is_unseen(c));
+            let escaped = escape.then(|| c.escape_default());
+            escaped.into_iter().flatten().chain((!escape).then_some(c))
+        })
+        .collect()
+}
+
+/// Whether a character is invisible: direction marks and overrides, joiners, zero-width spaces, line separators, tags.
+fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The message as it is written; for the journal, each line begins with the priority.

@@ -1,6 +1,7 @@
 //! Output of commands: results on stdout as text or JSON, everything else on stderr.
 
 pub(crate) mod lines;
+pub(crate) mod paths;
 mod screen;
 pub(crate) mod shell;
 mod table;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use self::lines::{Priority, say};
 pub use self::{
+    lines::printable,
     screen::{Screen, width},
     table::table,
 };
@@ -86,25 +88,6 @@ impl Printer {
             say(Priority::Error, &format!("error: {error}"));
         }
     }
-}
-
-/// The text with invisible characters escaped: control characters, direction overrides and characters without width. Names come
-/// from servers: they must not control the terminal, and two different names must not look the same.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            let escape = c != '\n' && (c.is_control() || is_unseen(c));
-            let escaped = escape.then(|| c.escape_default());
-            escaped.into_iter().flatten().chain((!escape).then_some(c))
-        })
-        .collect()
-}
-
-/// Whether a character is invisible: direction marks and overrides, joiners, zero-width spaces, line separators, tags.
-fn is_unseen(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{e0000}'..='\u{e007f}')
 }
 
 /// A name on one line: line breaks are escaped as well.

@@ -46,7 +46,7 @@ mod tests {
 
     /// As the library's findings, of which some have these fields.
     #[derive(Debug)]
-    #[allow(dead_code)] // shown
+    #[allow(dead_code)] // only `Debug` reads the fields
     enum Found {
         PackNotReferenced { id: u8 },
         NoPack { id: u8, to_delete: bool },

@@ -9,7 +9,13 @@ use rustic_core::{
     RusticResult, WriteBackend, repofile::KeyFile,
 };
 
-use super::{Opened, crypto, remote, rustic_error, storage, storage::Storage};
+use super::{
+    crypto,
+    errors::{hint_of, rustic_error},
+    handle::Opened,
+    remote_errors,
+    storage::Storage,
+};
 use crate::{
     config::RepositoryConfig,
     error::{Error, Result},
@@ -100,7 +106,8 @@ fn refused(place: &dyn std::fmt::Display, damaged: &[String], error: Box<RusticE
         );
     }
     // The keys were read before, so the cause is the file `config`.
-    if remote::passes(&*error) || remote::plain(&*error).is_some() || storage::hint_of(&*error).is_some() {
+    if remote_errors::passes(&*error) || remote_errors::plain(&*error).is_some() || hint_of(&*error).is_some()
+    {
         return rustic_error("cannot open the repository", error);
     }
     Error::repository(format!("the file `config` of the repository at {place} is damaged")).hint(

@@ -8,7 +8,7 @@ use rustic_core::{
     repofile::{BlobType, IndexFile},
 };
 
-use super::{Opened, crypto::Hash, lost::Lost, rustic_error};
+use super::{crypto::Hash, errors::rustic_error, handle::Opened, lost::Lost};
 use crate::error::{Error, Result};
 
 /// Blobs of one type.
@@ -153,7 +153,7 @@ impl KnownBlobs {
 }
 
 /// The error for an unreadable index, with a hint.
-#[allow(clippy::boxed_local)] // that is how the library hands its errors out
+#[allow(clippy::boxed_local)] // the library returns boxed errors
 pub(super) fn unreadable_index(error: Box<rustic_core::RusticError>) -> Error {
     rustic_error("cannot read the repository's index", error).hint(
         "if the storage is sound, `tik-backup check` names the damaged file and `tik-backup repair index` rebuilds the \

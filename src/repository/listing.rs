@@ -85,7 +85,7 @@ mod tests {
             log::error!(target: "rustic_backend::opendal", "error listing snapshots: lost");
             Ok(1)
         });
-        assert!(broken.is_err_and(|error| super::super::remote::passes(&*error)));
+        assert!(broken.is_err_and(|error| super::super::remote_errors::passes(&*error)));
         let other = whole(|| {
             log::error!(target: "another_library", "something else");
             log::warn!(target: "rustic_backend::opendal", "trying again");

@@ -2,8 +2,7 @@
 //! operation is retried as a whole while the storage does not answer; this is safe because files are named by their content.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom},
     os::fd::OwnedFd,
     path::Path,
     time::Duration,
@@ -11,10 +10,11 @@ use std::{
 
 use bytes::Bytes;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
-use rustix::fs::{self as rfs, AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{self as rfs, AtFlags};
 
 use super::{
     guard,
+    local_files::{TMP_MARK, create_directory, create_tmp, entries, open_read, write_named},
     retry::Patience,
     root::Root,
     transient::{passes, retry},
@@ -26,8 +26,6 @@ use crate::{
 
 /// The repository's directory for lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
-/// Marks files that are being written. A crash can leave them; [`LocalStorage::sweep`] removes them.
-const TMP_MARK: &str = "-tmp-";
 
 /// A repository directory, held open.
 #[derive(Debug)]
@@ -275,94 +273,6 @@ impl LocalStorage {
 pub(super) fn refused(error: Error, cause: &io::Error) -> Error {
     let error = error.because(cause);
     if passes(cause) { error.passes(Passing::Storage) } else { error }
-}
-
-fn write_named(dir: &OwnedFd, folder: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
-    let tmp = format!("{folder}/{name}{TMP_MARK}{}", std::process::id());
-    let written = write_tmp(dir, folder, &tmp, parts).and_then(|()| {
-        let target = format!("{folder}/{name}");
-        retry(|| Ok(rfs::renameat(dir, &tmp, dir, &target)?))
-    });
-    if let Err(error) = written {
-        // If even this fails, a later prune removes the temporary file.
-        let _ = rfs::unlinkat(dir, &tmp, AtFlags::empty());
-        return Err(error);
-    }
-    sync_folder(dir, folder);
-    Ok(())
-}
-
-fn write_tmp(dir: &OwnedFd, folder: &str, tmp: &str, parts: &[&[u8]]) -> io::Result<()> {
-    retry(|| {
-        let mut file = create_tmp(dir, folder, tmp)?;
-        for part in parts {
-            write_all(&mut file, part)?;
-        }
-        // Not retried separately: the system reports a lost page once, and a second call would succeed.
-        file.sync_all()
-    })
-}
-
-fn create_tmp(dir: &OwnedFd, folder: &str, tmp: &str) -> io::Result<File> {
-    let flags = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let open = || rfs::openat(dir, tmp, flags, Mode::RUSR | Mode::WUSR);
-    let file = match open() {
-        Err(rustix::io::Errno::NOENT) => {
-            create_directory(dir, folder)?;
-            open()?
-        }
-        other => other?,
-    };
-    owner::adopt(&file, dir)?;
-    Ok(file.into())
-}
-
-fn create_directory(dir: &OwnedFd, folder: &str) -> io::Result<()> {
-    match rfs::mkdirat(dir, folder, Mode::RWXU) {
-        Err(rustix::io::Errno::EXIST) => Ok(()),
-        Ok(()) => {
-            let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-            owner::adopt(rfs::openat(dir, folder, flags, Mode::empty())?, dir)
-        }
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// Makes a rename durable if the file system supports it. Network file systems often refuse to sync a directory (CIFS returns
-/// EINVAL or EIO). The file itself was synced, so this is not an error.
-fn sync_folder(dir: &OwnedFd, folder: &str) {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    if let Ok(fd) = rfs::openat(dir, folder, flags, Mode::empty()) {
-        let _ = retry(|| File::from(fd.try_clone()?).sync_all());
-    }
-}
-
-fn open_read(dir: &OwnedFd, path: &str) -> io::Result<File> {
-    retry(|| Ok(rfs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into()))
-}
-
-fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))?;
-    let mut names = Vec::new();
-    for entry in Dir::read_from(&fd)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name != "." && name != ".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Like `write_all`, but an interrupted or temporarily refused write continues where it stopped.
-fn write_all(file: &mut File, mut data: &[u8]) -> io::Result<()> {
-    while !data.is_empty() {
-        match retry(|| file.write(data))? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            n => data = &data[n..],
-        }
-    }
-    Ok(())
 }
 
 impl ReadBackend for LocalStorage {

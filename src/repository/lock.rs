@@ -8,23 +8,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use parking_lot::{Condvar, Mutex};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     crypto::{Cipher, hash},
+    errors::hint,
     local::{LocalStorage, refused},
+    lock_file::LockFile,
     refusal::Refusal,
-    storage::{self, Storage},
+    storage::Storage,
 };
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,
 };
 
-/// A lock that was not renewed for this time is stale for restic.
-const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
 /// Time between renewals.
 const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 /// Time until the next attempt after a failed renewal.
@@ -35,79 +35,6 @@ const VALID_FOR: Duration = Duration::from_secs(25 * 60);
 const SETTLE: Duration = Duration::from_millis(200);
 /// Time between two checks of another process's lock.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// A lock file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct LockFile {
-    time: Timestamp,
-    #[serde(default)]
-    exclusive: bool,
-    #[serde(default)]
-    hostname: String,
-    #[serde(default)]
-    username: String,
-    #[serde(default)]
-    pid: i32,
-    #[serde(default)]
-    uid: u32,
-    #[serde(default)]
-    gid: u32,
-    /// Boot id and process namespace in which `pid` is valid. Stock restic neither writes nor reads this field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pid_scope: Option<String>,
-}
-
-/// `pid_scope` of this process.
-fn pid_scope() -> Option<String> {
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-    Some(format!("{} {}", boot.trim(), namespace.display()))
-}
-
-impl LockFile {
-    fn ours(exclusive: bool) -> Self {
-        Self {
-            time: Timestamp::now(),
-            exclusive,
-            hostname: host_name(),
-            username: std::env::var("USER").unwrap_or_default(),
-            pid: rustix::process::getpid().as_raw_nonzero().get(),
-            uid: rustix::process::getuid().as_raw(),
-            gid: rustix::process::getgid().as_raw(),
-            pid_scope: pid_scope(),
-        }
-    }
-
-    /// Why the lock is stale, if it is. `age` is the age of its file by the storage's clock, if known: a renewal writes a new
-    /// file. The time inside the lock comes from a host whose clock may be wrong.
-    fn stale(&self, now: Timestamp, age: Option<Duration>) -> Option<&'static str> {
-        let age = age.map_or_else(
-            || now.duration_since(self.time),
-            |age| SignedDuration::try_from(age).unwrap_or(SignedDuration::MAX),
-        );
-        if age > STALE_AFTER {
-            return Some("it was not renewed for 30 minutes");
-        }
-        let pid = rustix::process::Pid::from_raw(self.pid)?;
-        let gone = matches!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));
-        // Without a scope, only the host name can be compared, as restic does.
-        let here = match &self.pid_scope {
-            Some(_) => self.pid_scope == pid_scope(),
-            None => self.hostname == host_name() && self.hostname != "localhost",
-        };
-        (here && gone).then_some("its process is dead")
-    }
-
-    fn describe(&self) -> String {
-        let kind = if self.exclusive { "an exclusive" } else { "a shared" };
-        format!("{kind} lock by process {} on {}, renewed {}", self.pid, self.hostname, self.time)
-    }
-}
-
-/// This machine's name.
-pub(crate) fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
 
 /// Options for taking a lock.
 pub struct LockOptions<'a> {
@@ -343,7 +270,7 @@ fn write(
     let encrypted = cipher.encrypt_file(&json)?;
     let name = hash(&encrypted).to_hex().as_str().to_owned();
     local.write_lock(&name, &encrypted, is_renewal).map_err(|e| {
-        let hint = storage::hint(&e).unwrap_or("check the storage and its mount");
+        let hint = hint(&e).unwrap_or("check the storage and its mount");
         Refusal::of(refused(Error::repository("cannot write a lock file"), &e).hint(hint), &e)
     })?;
     Ok((name, lock.time))

@@ -1,3 +1,4 @@
+use jiff::SignedDuration;
 use rustic_core::repofile::MasterKey;
 
 use super::*;

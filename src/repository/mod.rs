@@ -9,22 +9,27 @@ mod errors;
 mod findings;
 mod foreign;
 mod guard;
+mod handle;
 mod hosts;
 mod incomplete;
 mod keys;
 mod known;
 mod listing;
 mod local;
-pub(crate) mod lock;
+mod local_files;
+mod lock;
+mod lock_file;
 mod lost;
 mod maintenance;
 mod needed;
 mod node;
+mod outage;
 mod packs;
 mod previous;
 mod read;
 mod refusal;
 mod remote;
+mod remote_errors;
 mod repair;
 mod retention;
 mod retry;
@@ -57,7 +62,7 @@ pub use retention::holders;
 pub(crate) use retry::waited;
 pub use retry::{Patience, patiently};
 use rustic_core::{
-    ConfigOptions, Credentials, KeyOptions, OpenStatus, RepositoryOptions,
+    ConfigOptions, Credentials, KeyOptions,
     repofile::{SnapshotFile, SnapshotId},
 };
 pub use sessions::end_sessions;
@@ -65,8 +70,15 @@ pub(crate) use snapshot::{AHEAD, id_bytes};
 pub use snapshot::{At, Snapshot, future_warning, item_path};
 
 use self::{
-    chunker::Chunker, crypto::Cipher, errors::rustic_error, known::KnownBlobs, local::LocalStorage,
-    needed::Depth, storage::Storage, watch::Watch,
+    chunker::Chunker,
+    crypto::Cipher,
+    errors::rustic_error,
+    handle::{Opened, READERS, new_handle},
+    known::KnownBlobs,
+    local::LocalStorage,
+    needed::Depth,
+    storage::Storage,
+    watch::Watch,
 };
 use crate::{
     config::RepositoryConfig,
@@ -77,14 +89,8 @@ use crate::{
     workers,
 };
 
-/// An opened repository of `rustic_core`.
-type Opened = rustic_core::Repository<OpenStatus>;
-
 /// The part of `min_free` that a run leaves free, for the locks and indexes that a prune needs to free space.
 const RESERVE: u64 = 256 << 20;
-
-/// Threads that read snapshot files. These are small: reading them is mostly waiting for the storage.
-const READERS: usize = 8;
 
 /// The result of `init`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -386,13 +392,6 @@ fn require_portable(file: &SecretFile, password: &Secret) -> Result<()> {
     let what = "begins or ends with white space or a byte order mark, which restic strips from the password";
     Err(Error::usage(format!("{}: the file {file} {what}", file.key()))
         .hint("remove it: restic must be able to open the repository with the same file"))
-}
-
-fn new_handle(storage: &Storage) -> Result<rustic_core::Repository<()>> {
-    // A cache would store copies of the repository's files on the local disk, for little gain.
-    let options = RepositoryOptions::default().no_cache(true);
-    rustic_core::Repository::new(&options, &storage.backends())
-        .map_err(|e| rustic_error("cannot open the repository", e))
 }
 
 fn exists(storage: &Storage) -> Result<bool> {

@@ -7,7 +7,7 @@ use rustic_core::{
     repofile::{BlobType, SnapshotFile},
 };
 
-use super::{READERS, Repository, known::KnownBlobs, rustic_error};
+use super::{Repository, errors::rustic_error, handle::READERS, known::KnownBlobs};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,

@@ -10,7 +10,8 @@ use rustic_core::{FileType, Id, ReadBackend, WriteBackend, repofile::IndexFile};
 use serde::Serialize;
 
 use super::{
-    LockGuard, LockOptions, READERS, Repository, crypto::hash, lost::Lost, packs::Blob, rustic_error,
+    LockGuard, LockOptions, Repository, crypto::hash, errors::rustic_error, handle::READERS, lost::Lost,
+    packs::Blob,
 };
 use crate::{
     error::{Error, Result},

@@ -14,16 +14,13 @@ use std::{
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::outage::{Operation, Reporter, TELL_SILENT_AFTER, spoken};
 use crate::stream::cancel::Cancel;
 
 /// Pauses between attempts at an operation; the last one is repeated.
 const PAUSES_MS: [u64; 11] = [1, 10, 50, 200, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 30_000];
 /// How long commands that only read retry.
 const SHORT: Duration = Duration::from_secs(4);
-/// A failing operation is reported after this time, and again each time the duration has doubled.
-const TELL_AFTER: Duration = Duration::from_secs(3);
-/// The same for an operation that has neither failed nor ended: a large file over a slow connection takes long.
-const TELL_SILENT_AFTER: Duration = Duration::from_secs(60);
 /// An operation that takes this long is slow.
 const SLOW: Duration = Duration::from_secs(10);
 /// The time limit for an operation after an outage that did not end in time.
@@ -63,12 +60,6 @@ struct State {
     /// Whether an operation without an answer was abandoned because the work was stopped.
     left: bool,
     over: bool,
-}
-
-struct Operation {
-    begun: Instant,
-    /// When it first failed, and its last error.
-    failed: Option<(Instant, String)>,
 }
 
 impl fmt::Debug for Patience {
@@ -328,55 +319,6 @@ impl Drop for Entry<'_> {
         let mut state = self.shared.state();
         state.moved = Instant::now();
         state.operations.remove(&self.number);
-    }
-}
-
-/// The reports about the present outage.
-struct Reporter {
-    limit: Duration,
-    /// When it began, and its duration at the last report.
-    told: Option<(Instant, Duration)>,
-}
-
-impl Reporter {
-    /// The message to print now. `recovered` means that a failed operation has finally succeeded.
-    fn look(&mut self, operations: &BTreeMap<u64, Operation>, recovered: bool) -> Option<String> {
-        // The one that has been failing longest, or else the slowest one.
-        let failing =
-            operations.values().filter_map(|operation| operation.failed.as_ref()).min_by_key(|f| f.0);
-        let slowest = operations.values().map(|operation| operation.begun).min();
-        let (since, after, error) = match (failing, slowest) {
-            (Some((since, error)), _) => (*since, TELL_AFTER, Some(error)),
-            (None, Some(begun)) if begun.elapsed() >= TELL_SILENT_AFTER => (begun, TELL_SILENT_AFTER, None),
-            _ => {
-                let (since, _) = self.told.take()?;
-                // Abandoned or refused: the caller reports that. The success of another operation does not end the outage.
-                return recovered
-                    .then(|| format!("the storage answers again after {}", spoken(since.elapsed())));
-            }
-        };
-        let lasted = since.elapsed();
-        let next = self.told.map_or(after, |(_, told)| told * 2);
-        if lasted < next {
-            return None;
-        }
-        self.told = Some((since, lasted));
-        let lasted = spoken(lasted);
-        Some(match error {
-            Some(error) => format!(
-                "the storage does not answer, trying again, {lasted} of at most {}: {error}",
-                spoken(self.limit)
-            ),
-            None => format!("the storage has taken {lasted} for one operation and has not answered yet"),
-        })
-    }
-}
-
-/// A rounded duration for people.
-fn spoken(time: Duration) -> String {
-    match time.as_secs_f64().round() as u64 {
-        seconds @ 0..=99 => format!("{seconds} s"),
-        seconds => format!("{} min", (seconds + 30) / 60),
     }
 }
 

@@ -7,10 +7,10 @@ use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
 use zeroize::Zeroizing;
 
 use super::{
+    errors::{hint, rustic_error},
     local::{LocalStorage, refused},
     remote::RemoteStorage,
     retry::Patience,
-    rustic_error,
     transient::passes,
 };
 use crate::{
@@ -161,28 +161,6 @@ fn write_error(tpe: FileType, error: io::Error) -> Error {
         None => "check the storage and its mount; everything committed so far is intact",
     };
     refused(Error::repository(message), &error).hint(hint)
-}
-
-/// As [`hint`], for an error of the library: the file system's error is one of its causes.
-pub(super) fn hint_of(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
-    super::remote::chain(error).find_map(|cause| cause.downcast_ref::<io::Error>().and_then(hint))
-}
-
-/// The hint for an error of the storage's file system, by its errno.
-pub(super) fn hint(error: &io::Error) -> Option<&'static str> {
-    use rustix::io::Errno;
-    match error.raw_os_error().map(Errno::from_raw_os_error)? {
-        Errno::NOSPC | Errno::DQUOT => Some(
-            "the storage is full: free space on it, then run this again; if there are older backups, `tik-backup prune` \
-             removes the data of dropped snapshots; everything committed so far is intact",
-        ),
-        Errno::ACCESS | Errno::PERM => Some(
-            "the repository belongs to another user: run it as root, for example with sudo, or as the user of the \
-             services; if the services cannot use it either, give it to their user with chown -R",
-        ),
-        Errno::ROFS => Some("the storage is mounted read-only: check the mount options"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

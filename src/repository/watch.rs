@@ -9,10 +9,11 @@ use parking_lot::{Mutex, MutexGuard};
 use rustic_core::{Credentials, FileType, Id, ReadBackend, WriteBackend, repofile::MasterKey};
 
 use super::{
-    Opened, Repository,
+    Repository,
+    errors::rustic_error,
+    handle::{Opened, new_handle},
     known::KnownBlobs,
     needed::{Reader, lacking},
-    new_handle, rustic_error,
     storage::Storage,
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::Path};
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 
-use super::{Reading, folder};
+use super::{folder, reading::Reading};
 use crate::{
     config::Config,
     error::Result,

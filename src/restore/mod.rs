@@ -2,13 +2,12 @@
 
 mod folder;
 mod listing;
+mod reading;
+mod request;
 mod server;
 mod target;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Zoned;
 use serde::Serialize;
@@ -16,24 +15,23 @@ use serde::Serialize;
 use crate::{
     config::Config,
     error::{Error, Result},
-    known::{self, Asked, Name},
-    repository::{
-        At, Hosts, LockOptions, Patience, Repository, Snapshot, SnapshotFiles, SnapshotReader,
-        future_warning, patiently,
-    },
+    known::Name,
+    repository::{Patience, Snapshot, SnapshotFiles, SnapshotReader, patiently},
     source::{
         layout::Layout,
         manifest::{Manifest, Object, Omitted},
-        name::ItemName,
         target::{Done, RestoreJob, RestoreTarget, verify},
     },
     stream::cancel::Cancel,
 };
 
 use self::folder::Choice;
+pub(crate) use self::reading::{Reading, globals_of, item_name};
 pub use self::{
     folder::{Escaped, FolderReport},
     listing::{ListEntry, ListHeader, ListRequest, Lister, list},
+    reading::read_lock,
+    request::{Destination, Request},
     server::{ServerItem, ServerReport, ServerRequest, run_server},
 };
 pub use crate::source::restore::{Options, Restored, Storage};
@@ -43,32 +41,6 @@ const NOT_READ_BACK: &str = "the content of every file was checked against its h
      written as it was; it was not read back from the target";
 /// At most this many escaped names are listed.
 const ESCAPED: usize = 1000;
-
-/// The destination of a restore.
-#[derive(Debug, Clone)]
-pub enum Destination {
-    /// A database: a URL, or a name on the source's own server.
-    Database(String),
-    /// A directory that does not exist yet or is empty.
-    Folder(PathBuf),
-}
-
-/// The arguments of a restore.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Source name.
-    pub source: String,
-    /// Item name.
-    pub item: String,
-    /// Which snapshot.
-    pub at: At,
-    /// The destination.
-    pub destination: Destination,
-    /// File with the password of the target's account.
-    pub password_file: Option<PathBuf>,
-    /// The options of the restore.
-    pub options: Options,
-}
 
 /// The report of a restore. The field names are stable.
 #[derive(Debug, Serialize)]
@@ -293,80 +265,6 @@ fn into_target(
     Ok(())
 }
 
-/// A repository that is being read, with its snapshots.
-pub(crate) struct Reading {
-    /// Released before the repository is closed.
-    _lock: Option<crate::repository::LockGuard>,
-    /// The repository.
-    pub(crate) repository: Repository,
-    /// The snapshots of the configured host, oldest first. Unreadable ones are left out, with a notice.
-    pub(crate) snapshots: Vec<Snapshot>,
-    /// Snapshots of other hosts, which are only used on request.
-    pub(crate) others: Vec<Snapshot>,
-}
-
-impl Reading {
-    /// Opens the repository, locks it and lists its snapshots.
-    ///
-    /// # Errors
-    /// The repository cannot be opened, or its snapshots cannot be listed.
-    pub(crate) fn begin(
-        config: &Config,
-        notice: &dyn Fn(&str),
-        patience: &Patience,
-        cancel: &Cancel,
-    ) -> Result<Self> {
-        let repository = Repository::open_patiently(&config.repository, patience)?;
-        let lock = read_lock(&repository, cancel, notice)?;
-        let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
-        damaged.iter().for_each(|error| notice(&format!("warning: {error}")));
-        let (snapshots, others) = all.into_iter().partition(|s| s.host == repository.host());
-        Ok(Self { _lock: lock, repository, snapshots, others })
-    }
-
-    /// Chooses the snapshot of an item of the configured host. Warns of snapshots that are dated in the future.
-    ///
-    /// # Errors
-    /// There is none: the name is wrong, or another host has it.
-    fn choose(
-        &self,
-        config: &Config,
-        command: &str,
-        name: Name<'_>,
-        at: &At,
-        notice: &dyn Fn(&str),
-    ) -> Result<Snapshot> {
-        let asked = Asked { command, at, removes: false };
-        let of_item: Vec<Snapshot> =
-            self.snapshots.iter().filter(|s| name.matches(&s.source, &s.item)).cloned().collect();
-        if of_item.is_empty() {
-            return Err(known::absent(config, asked, name, &self.snapshots, &self.others));
-        }
-        let chosen = at
-            .choose(&name.text(), &of_item)
-            .map_err(|error| known::elsewhere(config, asked, name, &self.others, error))?;
-        future_warning(chosen, &of_item).iter().for_each(|warning| notice(warning));
-        Ok(chosen.clone())
-    }
-}
-
-/// A shared lock, so that no data is pruned while it is read. A read-only storage is read without a lock.
-pub fn read_lock(
-    repository: &Repository,
-    cancel: &Cancel,
-    notice: &dyn Fn(&str),
-) -> Result<Option<crate::repository::LockGuard>> {
-    let options = LockOptions { exclusive: false, wait: Duration::from_secs(300), cancel, notice };
-    match repository.lock_to_read(&options) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(refusal) => {
-            let error = refusal.without_lock()?;
-            notice(&format!("reading without a lock: {}", error.summary()));
-            Ok(None)
-        }
-    }
-}
-
 /// The manifest of the `@globals` snapshot that was made with this one. If there is none, the notice is `without`.
 fn globals_at(
     reader: &SnapshotReader,
@@ -380,18 +278,4 @@ fn globals_at(
         return Ok(None);
     };
     Manifest::of(&SnapshotFiles::new(reader, chosen), &chosen.source, &chosen.item).map(Some)
-}
-
-/// The parts of the name of an item, if a snapshot has it.
-pub(crate) fn item_name<'i>(snapshots: &[Snapshot], source: &str, item: &'i str) -> ItemName<'i> {
-    ItemName::stored(item, |name| snapshots.iter().any(|s| s.source == source && s.item == name))
-}
-
-/// The `@globals` snapshot that was made with this one: the newest up to a day later, else the oldest. The snapshots are in
-/// the order of their times.
-pub(crate) fn globals_of<'s>(snapshots: &'s [Snapshot], item: &Snapshot) -> Option<&'s Snapshot> {
-    let name = item_name(snapshots, &item.source, &item.item).globals();
-    let globals = || snapshots.iter().filter(|s| s.source == item.source && s.item == name);
-    let limit = item.time.timestamp() + Duration::from_secs(24 * 3600);
-    globals().rfind(|s| s.time.timestamp() <= limit).or_else(|| globals().next())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Instant};
 use jiff::Zoned;
 use serde::Serialize;
 
-use super::{Options, Reading, Restored, target::NO_OVERWRITE};
+use super::{Options, Restored, reading::Reading, target::NO_OVERWRITE};
 use crate::{
     config::Config,
     error::{Error, Result},

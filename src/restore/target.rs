@@ -1,6 +1,6 @@
 //! The target that `--into` names: a database, container or share, and how to reach it.
 
-use super::Request;
+use super::request::Request;
 use crate::{
     config::Config,
     error::{Error, Result},

@@ -3,19 +3,32 @@
 use std::path::Path;
 
 use globset::{GlobSet, GlobSetBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Error, Result},
     settings::{PathGlob, Paths},
 };
 
+/// The name in manifests of the rule `exclude_caches`.
+pub(crate) const EXCLUDE_CACHES: &str = "exclude_caches";
+
+/// A rule of `exclude`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// As configured.
+    pub pattern: String,
+    /// Number of excluded entries.
+    pub entries: u64,
+}
+
 /// Compiled patterns.
 pub(super) struct Excludes {
     set: GlobSet,
-    rules: Vec<Rule>,
+    rules: Vec<Pattern>,
 }
 
-struct Rule {
+struct Pattern {
     pattern: String,
     folders_only: bool,
 }
@@ -31,7 +44,7 @@ impl Excludes {
             let PathGlob { glob, folders_only } =
                 PathGlob::new(pattern, paths).map_err(|fault| Error::usage(format!("exclude: {fault}")))?;
             set.add(glob);
-            rules.push(Rule { pattern: pattern.clone(), folders_only });
+            rules.push(Pattern { pattern: pattern.clone(), folders_only });
         }
         let set = set.build().map_err(|error| Error::usage("exclude: too many patterns").because(&error))?;
         Ok(Self { set, rules })

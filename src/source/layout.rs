@@ -18,7 +18,7 @@ use crate::{
 /// How original names are stored in a snapshot.
 #[derive(Clone, Copy)]
 pub enum Layout {
-    /// A tree of files with their attributes, below [`CONTENT`](super::directory::CONTENT).
+    /// A tree of files with their attributes, below [`CONTENT`].
     Tree,
     /// A list beside the content holds the names, as the service knows them.
     Listed(&'static dyn List),
@@ -61,6 +61,8 @@ pub trait List: Sync {
 
 /// The type of directories in a list.
 pub(in crate::source) const DIRECTORY: &str = "directory";
+/// The directory in a snapshot of a tree that contains the files of the item.
+pub(crate) const CONTENT: &str = "files";
 
 /// A blob, file or directory.
 pub struct Entry {

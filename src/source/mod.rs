@@ -2,7 +2,7 @@
 
 pub mod azure;
 pub mod directory;
-mod exclude;
+pub(crate) mod exclude;
 mod kind;
 pub mod layout;
 pub mod manifest;

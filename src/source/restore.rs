@@ -1,15 +1,16 @@
 //! Options and results that restores of all kinds have in common.
 
 use std::{
-    collections::BTreeSet,
+    any::Any,
     ffi::OsString,
     fs::OpenOptions,
     io::{self, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use super::{manifest::Omitted, mysql::script::Redefined};
+use super::manifest::Omitted;
 use crate::error::{Error, Result};
 
 /// How to restore.
@@ -105,24 +106,25 @@ pub struct Restored {
     pub missing_file: Option<PathBuf>,
     /// Notes for the operator.
     pub notes: Vec<String>,
-    /// Tables that were created differently from their definition in the dump (MySQL, MariaDB).
-    #[serde(skip)]
-    pub(crate) redefined: Vec<Redefined>,
-    /// Tables whose rows were not counted, because their engine stores no rows (MySQL, MariaDB).
-    #[serde(skip)]
-    pub(crate) rowless: Vec<String>,
-    /// The statements of the missing objects (MySQL).
+    /// The statements of the missing objects, for [`Self::write_statements`].
     #[serde(skip)]
     pub(crate) statements: Vec<u8>,
-    /// The restored part, if it may be less than the whole snapshot.
+    /// What the kind must know of this restore to compare the database with the backup: a type of its own.
     #[serde(skip)]
-    pub(crate) selected: Option<Selected>,
-    /// Indexes that were changed because the target does not accept the original: collection and name of each.
-    #[serde(skip)]
-    pub(crate) changed_indexes: BTreeSet<(String, String)>,
+    pub(super) own: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Restored {
+    /// What the kind has kept; the default if there is nothing.
+    pub(super) fn own<T: Any + Clone + Default>(&self) -> T {
+        self.own.as_deref().and_then(|own| own.downcast_ref::<T>()).cloned().unwrap_or_default()
+    }
+
+    /// Keeps this instead of what was kept before.
+    pub(super) fn keep<T: Any + Send + Sync>(&mut self, own: T) {
+        self.own = Some(Arc::new(own));
+    }
+
     /// Writes the statements of the missing objects into a file.
     pub(crate) fn write_statements(&mut self) {
         let statements = std::mem::take(&mut self.statements);
@@ -137,15 +139,6 @@ impl Restored {
             )),
         }
     }
-}
-
-/// The part of a database that was restored; schema and name of each.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Selected {
-    /// Tables whose rows were restored.
-    pub(crate) tables: BTreeSet<(String, String)>,
-    /// Sequences whose position was restored.
-    pub(crate) sequences: BTreeSet<(String, String)>,
 }
 
 /// Something that could not be restored.

@@ -91,6 +91,7 @@ impl FileService {
     /// # Errors
     /// The service refuses, a directory is in its place, or `content` fails or has another length. A file that was
     /// begun then stays behind incomplete. [`Failure::scope`] says whether it is about this file alone.
+    // A file has many parts, which each caller has separately.
     #[allow(clippy::too_many_arguments)]
     pub fn upload(
         &self,

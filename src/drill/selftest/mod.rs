@@ -279,9 +279,9 @@ impl Bench<'_> {
         else {
             return (false, "a snapshot of the self-test is missing".to_owned());
         };
-        let fresh = super::run::is_fresh(yesterday, Some(&today.id), None);
+        let fresh = super::verdict::is_fresh(yesterday, Some(&today.id), None);
         let by = if fresh { "it counts as fresh" } else { "not fresh: there is a newer snapshot" };
-        (!fresh && super::run::is_fresh(today, Some(&today.id), None), by.to_owned())
+        (!fresh && super::verdict::is_fresh(today, Some(&today.id), None), by.to_owned())
     }
 
     /// Flips one bit of today's data in the repository.

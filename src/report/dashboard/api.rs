@@ -7,70 +7,20 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    http::{Shared, aside},
+    answers::{ItemDetail, Items, Problem, RunDetail, Runs, Sources},
     openapi,
+    state::{Shared, aside},
 };
 use crate::{
     error::Result,
-    history::{
-        ledger::{Entry, SourceEntry, State as ItemState},
-        pages::{Attempt, Past, RunPast},
-    },
+    history::ledger::{Entry, State as ItemState},
 };
 
 /// Maximum number of runs in a response.
 const RUNS: u32 = 500;
-
-/// Items of the ledger.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Items {
-    /// The items.
-    pub(super) items: Vec<Entry>,
-}
-
-/// An item and its past.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct ItemDetail {
-    /// Its entry in the ledger.
-    pub(super) entry: Entry,
-    /// Its past.
-    #[serde(flatten)]
-    pub(super) past: Past,
-}
-
-/// The sources.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Sources {
-    /// The sources.
-    pub(super) sources: Vec<SourceEntry>,
-}
-
-/// Runs, newest first.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Runs {
-    /// The runs.
-    pub(super) runs: Vec<RunPast>,
-}
-
-/// A run and its attempts.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct RunDetail {
-    /// The run.
-    pub(super) run: RunPast,
-    /// Its attempts, failures first.
-    pub(super) attempts: Vec<Attempt>,
-}
-
-/// An error.
-#[derive(Serialize, JsonSchema)]
-pub(super) struct Problem {
-    /// The message.
-    pub(super) error: String,
-}
 
 #[derive(Deserialize)]
 struct ItemsQuery {

@@ -15,10 +15,13 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{api, pages, state::DashboardState};
+use super::{
+    api, pages,
+    state::{DashboardState, Shared, aside},
+};
 use crate::{
     config::{DashboardConfig, Listen},
-    error::{Error, Result},
+    error::Result,
     report::metrics,
 };
 
@@ -106,8 +109,6 @@ fn with(mut response: Response, name: HeaderName, value: &'static str) -> Respon
     response
 }
 
-pub(super) type Shared = Arc<DashboardState>;
-
 pub(super) fn router(state: Arc<DashboardState>, gate: Gate) -> Router {
     Router::new()
         .route("/", get(overview))
@@ -154,17 +155,6 @@ fn secured(mut response: Response) -> Response {
 fn asset(kind: &'static str, text: &'static str) -> Response {
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")];
     (headers, text).into_response()
-}
-
-/// Runs work that reads the history on a blocking thread.
-pub(super) async fn aside<T: Send + 'static>(
-    state: &Shared,
-    work: impl FnOnce(&DashboardState) -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let state = state.clone();
-    tokio::task::spawn_blocking(move || work(&state))
-        .await
-        .unwrap_or_else(|error| Err(Error::failed("cannot render the page").because(&error)))
 }
 
 fn html(result: Result<Option<maud::Markup>>) -> Response {

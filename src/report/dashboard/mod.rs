@@ -1,5 +1,6 @@
 //! The dashboard: web pages and a JSON API. It is read-only.
 
+mod answers;
 mod api;
 mod connections;
 mod http;

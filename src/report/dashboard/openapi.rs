@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::api::{ItemDetail, Items, Problem, RunDetail, Runs, Sources};
+use super::answers::{ItemDetail, Items, Problem, RunDetail, Runs, Sources};
 use crate::history::ledger::{Ledger, State};
 
 /// The document.

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     config::Config,
-    error::{Problem, Result},
+    error::{Error, Problem, Result},
     history::{
         Check, History, builder,
         ledger::{Entry, Ledger, RepositoryEntry, SourceEntry},
@@ -29,6 +29,20 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a ledger is served before it is built anew.
 const FRESH: Duration = Duration::from_secs(2);
+
+/// The state as all requests share it.
+pub(super) type Shared = Arc<DashboardState>;
+
+/// Runs work that reads the history on a blocking thread.
+pub(super) async fn aside<T: Send + 'static>(
+    state: &Shared,
+    work: impl FnOnce(&DashboardState) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let state = state.clone();
+    tokio::task::spawn_blocking(move || work(&state))
+        .await
+        .unwrap_or_else(|error| Err(Error::failed("cannot render the page").because(&error)))
+}
 
 /// The data from which all pages are rendered.
 pub(super) struct DashboardState {

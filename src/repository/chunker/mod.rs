@@ -183,7 +183,7 @@ mod tests {
     /// Fast and slow search of each polynomial; the same twice on processors without the instructions.
     fn chunkers(polynomial: u64) -> [Chunker; 2] {
         let fast = Chunker::new(polynomial).unwrap();
-        #[allow(unused_mut)]
+        #[allow(unused_mut)] // changed on x86_64 only
         let mut portable = Chunker::new(polynomial).unwrap();
         #[cfg(target_arch = "x86_64")]
         {

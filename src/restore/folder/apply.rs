@@ -19,13 +19,15 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use super::{NAMED, WITH_PRIVILEGES, failed, times::Kept};
+use super::{
+    place::failed,
+    report::{NAMED, WITH_PRIVILEGES},
+    times::Kept,
+};
 use crate::{
     error::Result,
-    source::directory::{
-        open::descriptor_path,
-        tally::{Listed, shown},
-    },
+    fs::open::descriptor_path,
+    output::paths::{Listed, shown},
     stream::files::Attributes,
 };
 

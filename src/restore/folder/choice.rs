@@ -2,12 +2,12 @@
 
 use std::{ffi::OsString, path::Path};
 
-use super::FolderReport;
+use super::report::FolderReport;
 use crate::{
     error::{Error, Result},
+    output::paths::meant,
     source::{
-        directory::{CONTENT, tally::meant},
-        layout::{Layout, Paths},
+        layout::{CONTENT, Layout, Paths},
         manifest::{Manifest, Omitted},
         select::{Selection, Survey},
     },
@@ -154,7 +154,7 @@ pub(in crate::restore) fn survey(
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::source::directory::{tally::shown, testing::Memory};
+    use crate::{output::paths::shown, source::directory::testing::Memory};
 
     #[test]
     fn what_the_snapshot_lacks_is_known_by_its_name_however_odd_it_is() {

@@ -5,6 +5,7 @@ mod apply;
 mod choice;
 mod links;
 mod place;
+mod report;
 mod sparse;
 mod special;
 #[cfg(test)]
@@ -14,7 +15,6 @@ mod times;
 
 use std::{
     ffi::{OsStr, OsString},
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Component, Path, PathBuf},
 };
@@ -23,25 +23,21 @@ use rustix::{
     fs::{Mode, OFlags, fstat, mkdirat, openat, syncfs},
     io::Errno,
 };
-use serde::Serialize;
 
 pub(super) use self::choice::{Choice, concerns, in_directory, survey};
+pub use self::report::{Escaped, FolderReport};
 use self::{
     apply::Applier,
     links::Links,
-    place::{Folders, OpenFolder, no_space},
+    place::{Folders, OpenFolder, failed},
+    report::{NAMED, WITH_PRIVILEGES},
     sparse::SparseWriter,
 };
 use crate::{
     error::{Error, Result},
-    source::{
-        MANIFEST,
-        directory::{
-            CONTENT,
-            open::{identity, open_folder},
-            tally::{Listed, shown},
-        },
-    },
+    fs::open::{identity, open_folder},
+    output::paths::{Listed, shown},
+    source::{MANIFEST, layout::CONTENT},
     stream::{
         cancel::Cancel,
         digest::Digest128,
@@ -51,43 +47,8 @@ use crate::{
 
 /// The number of written files that are listed.
 const LISTED: usize = 1000;
-/// The number of names in a note.
-const NAMED: usize = 10;
 /// Names that are too long for the filesystem are cut to this many bytes, and get a hash.
 const CUT: usize = 200;
-/// The option that restores setuid and setgid bits, capabilities and devices.
-const WITH_PRIVILEGES: &str = "--with-setuid-and-devices";
-
-/// The files that were written into a directory.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
-pub struct FolderReport {
-    /// Files; hard links count once for each name.
-    pub files: u64,
-    /// Directories below the named one.
-    pub folders: u64,
-    /// Symbolic links.
-    pub symlinks: u64,
-    /// Named pipes, sockets and devices.
-    pub others: u64,
-    /// Bytes of all files.
-    pub bytes: u64,
-    /// The first thousand files, with the directory in front; bytes that are not UTF-8 are replaced, as in `escaped`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub written: Vec<PathBuf>,
-    /// Files that were written under another name, because the original one is too long for the filesystem; at most a thousand.
-    pub escaped: Vec<Escaped>,
-    /// Properties that could not be restored, as sentences.
-    pub notes: Vec<String>,
-}
-
-/// A file that was written under another name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Escaped {
-    /// Path in the snapshot.
-    pub stored: PathBuf,
-    /// Path that was written, with the directory in front.
-    pub written: PathBuf,
-}
 
 /// Writes the files of a snapshot into the directory `into`, which must be empty or not exist. It is created if necessary,
 /// and is closed to other users during the restore. With `faithful`, as for a directory, the tree is restored as it
@@ -338,13 +299,4 @@ fn create(place: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
 /// A path as JSON can hold it.
 fn listed(path: &Path) -> PathBuf {
     PathBuf::from(path.to_string_lossy().into_owned())
-}
-
-fn failed(path: &Path, error: &io::Error) -> Error {
-    let failed = Error::failed(format!("cannot write {}", shown(path))).because(error);
-    if no_space(error) {
-        return failed
-            .hint("make space or name a directory on another disk, remove the files written so far, and restore again");
-    }
-    failed
 }

@@ -16,10 +16,10 @@ use std::{
 
 use rustix::io::Errno;
 
-use super::failed;
 use crate::{
     error::{Error, Result},
-    source::directory::open::{Identity, KEEP_OPEN, open_parent, open_top},
+    fs::open::{Identity, KEEP_OPEN, open_parent, open_top},
+    output::paths::shown,
     stream::{digest::Digest128, files::Attributes},
 };
 
@@ -41,6 +41,16 @@ pub(super) fn prepare(into: &Path, close: bool) -> Result<OwnedFd> {
         Err(e) => return Err(failed(into, &e)),
     }
     open_top(into).map_err(|e| failed(into, &e.into()))
+}
+
+/// The error of an operation on this path.
+pub(super) fn failed(path: &Path, error: &io::Error) -> Error {
+    let failed = Error::failed(format!("cannot write {}", shown(path))).because(error);
+    if no_space(error) {
+        return failed
+            .hint("make space or name a directory on another disk, remove the files written so far, and restore again");
+    }
+    failed
 }
 
 /// Whether an error means that the disk or a quota is full.

@@ -148,7 +148,7 @@ mod tests {
         let mut writer = SparseWriter::new(file.into(), &cancel);
         assert!(writer.write_all(b"x").is_err());
         let error = writer.take_failure().unwrap();
-        assert!(super::super::no_space(&error), "{error}");
+        assert!(super::super::place::no_space(&error), "{error}");
         cancel.cancel("test");
         assert!(writer.write_all(b"x").unwrap_err().to_string().contains("stopped: test"));
         assert!(writer.take_failure().is_none());

@@ -7,10 +7,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{LISTED, Restore, failed, links, listed};
+use super::{LISTED, Restore, links, listed, place::failed};
 use crate::{
     error::Result,
-    source::directory::tally::shown,
+    output::paths::shown,
     stream::files::{Attributes, Special},
 };
 

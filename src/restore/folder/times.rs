@@ -4,8 +4,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::NAMED;
-use crate::source::directory::tally::{Listed, shown};
+use super::report::NAMED;
+use crate::output::paths::{Listed, shown};
 
 const SECOND: i128 = 1_000_000_000;
 /// Smaller differences are due to the precision of the target, such as FAT with steps of two

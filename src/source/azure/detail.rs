@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::source::{directory::Rule, kind::Kind, manifest};
+use crate::source::{exclude::Rule, kind::Kind, manifest};
 
 /// The maximum number of names that are written out; the others are counted.
 const NAMES: usize = 20;

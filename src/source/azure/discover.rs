@@ -127,6 +127,11 @@ struct Ask<'a> {
     cancel: &'a Cancel,
 }
 
+/// The containers of the blob service, or why they cannot be listed.
+type Containers = Result<(BlobService, Vec<String>), Trouble>;
+/// The same for the file service.
+type Shares = Result<(FileService, Vec<Share>), Trouble>;
+
 /// The containers and shares of one account. A service that cannot be listed becomes an item with its problem.
 pub(super) fn ask(
     azure: &Azure,
@@ -155,17 +160,7 @@ pub(super) fn ask(
         orphans: Arc::default(),
         outage: Arc::default(),
     };
-    let span = tracing::Span::current();
-    let (blobs, files) = thread::scope(|scope| {
-        let files = scope.spawn(|| {
-            let _span = span.entered();
-            ask.files(credential.clone())
-        });
-        let blobs = ask.blobs(credential.clone());
-        let panicked =
-            |_| Some(Err(ask.trouble("", &Error::failed("the thread that queried the service panicked"))));
-        (blobs, files.join().unwrap_or_else(panicked))
-    });
+    let (blobs, files) = ask.both(&credential);
     let (mut blob_trouble, mut file_trouble) = (None, None);
     match blobs {
         None => {}
@@ -217,8 +212,24 @@ fn add_troubles(found: &mut Discovery, account: &str, blobs: Option<Trouble>, fi
 }
 
 impl Ask<'_> {
+    /// Lists both services of the account at the same time.
+    fn both(&self, credential: &Credential) -> (Option<Containers>, Option<Shares>) {
+        let span = tracing::Span::current();
+        thread::scope(|scope| {
+            let files = scope.spawn(|| {
+                let _span = span.entered();
+                self.files(credential.clone())
+            });
+            let blobs = self.blobs(credential.clone());
+            let panicked = |_| {
+                Some(Err(self.trouble("", &Error::failed("the thread that queried the service panicked"))))
+            };
+            (blobs, files.join().unwrap_or_else(panicked))
+        })
+    }
+
     /// The blob service and the names of its containers; `None` if the account has no such service.
-    fn blobs(&self, credential: Credential) -> Option<Result<(BlobService, Vec<String>), Trouble>> {
+    fn blobs(&self, credential: Credential) -> Option<Containers> {
         let endpoint = self.account.blob_endpoint.as_deref()?;
         let list = || -> Result<_> {
             let service = self.azure.blobs(endpoint, &self.account.name, credential)?;
@@ -232,7 +243,7 @@ impl Ask<'_> {
     }
 
     /// The file service and its shares; `None` if the account has no such service.
-    fn files(&self, credential: Credential) -> Option<Result<(FileService, Vec<Share>), Trouble>> {
+    fn files(&self, credential: Credential) -> Option<Shares> {
         let endpoint = self.account.file_endpoint.as_deref()?;
         let list = || -> Result<_> {
             let service = FileService::new(self.azure.http(), endpoint, &self.account.name, credential)?;

@@ -17,8 +17,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::open::descriptor_path;
-use crate::stream::files::Attributes;
+use crate::{fs::open::descriptor_path, stream::files::Attributes};
 
 /// The initial buffer size; most lists of names and most values fit into it.
 const SMALL: usize = 1024;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    source::{kind::Kind, manifest},
+    source::{exclude::Rule, kind::Kind, manifest},
     stream::digest::Digest128,
 };
 
@@ -67,13 +67,4 @@ impl Detail {
     pub fn entries(&self) -> u64 {
         self.files + self.folders + self.symlinks + self.others
     }
-}
-
-/// A rule of `exclude`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// As configured.
-    pub pattern: String,
-    /// Number of excluded entries.
-    pub entries: u64,
 }

@@ -19,9 +19,8 @@ use rustix::{
 };
 
 use super::{
-    Detail, Directory, EXCLUDE_CACHES,
+    Detail, Directory,
     attributes::Owners,
-    open::{descriptor_path, identity, open_top},
     protected::Protected,
     read::{Job, MOST_HOLES},
     tally::{Findings, Tally},
@@ -29,8 +28,10 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    fs::open::{descriptor_path, identity, open_top},
     source::{
         MANIFEST,
+        exclude::EXCLUDE_CACHES,
         manifest::{Consistency, Digested, Manifest, Object},
     },
     stream::{

@@ -13,13 +13,13 @@ use rustix::io::Errno;
 use super::{
     dump::{not_into_itself, open},
     item_name,
-    open::Identity,
     protected::Protected,
-    tally::shown,
     written,
 };
 use crate::{
     error::{Error, Problem, Result},
+    fs::open::Identity,
+    output::paths::shown,
     source::directory::config::{DirectoryConfig, part_pattern},
     source::{Discovery, Excluded, Item},
     stream::cancel::Cancel,

@@ -7,14 +7,13 @@ mod dump;
 mod expand;
 pub(in crate::source) mod kind;
 mod omissions;
-pub(crate) mod open;
 mod protected;
 mod read;
 mod recovery;
 mod selftest;
 mod skip;
 mod store;
-pub(crate) mod tally;
+mod tally;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub(crate) mod testing;
@@ -33,7 +32,7 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-pub use detail::{Detail, Rule};
+pub use detail::Detail;
 
 use self::{expand::Folder, protected::Protected};
 use super::{Discovery, GLOBALS, Item, Source, exclude::Excludes, manifest::Manifest};
@@ -43,12 +42,6 @@ use crate::{
     source::directory::config::DirectoryConfig,
     stream::{cancel::Cancel, sink::Sink},
 };
-
-/// The directory in a snapshot that contains the files of the item.
-pub const CONTENT: &str = "files";
-
-/// The name in manifests of the rule that excludes caches.
-pub(crate) const EXCLUDE_CACHES: &str = "exclude_caches";
 
 /// Directories on this machine.
 pub struct Directory {

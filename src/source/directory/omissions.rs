@@ -4,13 +4,11 @@ use std::{ffi::CStr, io, os::fd::BorrowedFd, path::Path};
 
 use rustix::{fs::FileType, io::Errno};
 
-use super::{
-    open::stat_name,
-    tally::shown,
-    walk::{Folder, Walk},
-};
+use super::walk::{Folder, Walk};
 use crate::{
     error::{Error, Result},
+    fs::open::stat_name,
+    output::paths::shown,
     source::{self, manifest::Omitted},
 };
 

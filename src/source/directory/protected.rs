@@ -14,8 +14,8 @@ use std::{
 
 use rustix::fs::FileType;
 
-use super::open::{Identity, Opened, names, open_file, open_folder, open_top, stat_name};
-use crate::source::directory::config::overlap;
+use super::config::overlap;
+use crate::fs::open::{Identity, Opened, names, open_file, open_folder, open_top, stat_name};
 
 /// The entries of every restic repository, in order.
 const PARTS: [&CStr; 5] = [c"config", c"data", c"index", c"keys", c"snapshots"];

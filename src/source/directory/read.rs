@@ -22,12 +22,12 @@ use rustix::{
 
 use super::{
     attributes::{attributes, mtime, xattrs},
-    open::{Opened, open_file, stat_name},
     tally::Entry,
     walk::{Folder, REPLACED, Walk},
 };
 use crate::{
     error::{Error, Result},
+    fs::open::{Opened, open_file, stat_name},
     output,
     stream::sparse::SparseRead,
 };

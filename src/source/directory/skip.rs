@@ -10,11 +10,10 @@ use rustix::fs::{FileType, Stat};
 
 use super::{
     dump::not_into_itself,
-    open::identity,
     protected::{COPY, Repository, read_start},
     walk::Walk,
 };
-use crate::error::Result;
+use crate::{error::Result, fs::open::identity};
 
 /// The file that marks a directory whose content can be recreated, and its signature: <https://bford.info/cachedir/>.
 const CACHE_TAG: &CStr = c"CACHEDIR.TAG";

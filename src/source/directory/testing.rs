@@ -12,7 +12,9 @@ pub(crate) use testkit::tree;
 use super::Directory;
 use crate::{
     error::{Error, Result},
-    source::{Item, MANIFEST, Source, directory::config::DirectoryConfig, manifest::Manifest},
+    source::{
+        Item, MANIFEST, Source, directory::config::DirectoryConfig, layout::CONTENT, manifest::Manifest,
+    },
     stream::{
         cancel::Cancel,
         digest::Digest128,
@@ -59,13 +61,13 @@ impl Memory {
 
     /// An object at a path in the directory that was backed up.
     pub(crate) fn get(&self, path: impl AsRef<Path>) -> Option<Kept> {
-        self.kept().get(&Path::new(super::CONTENT).join(path)).cloned()
+        self.kept().get(&Path::new(CONTENT).join(path)).cloned()
     }
 
     /// Paths below the directory that was backed up.
     pub(crate) fn paths(&self) -> Vec<String> {
         let kept = self.kept();
-        let below = kept.keys().filter_map(|path| path.strip_prefix(super::CONTENT).ok());
+        let below = kept.keys().filter_map(|path| path.strip_prefix(CONTENT).ok());
         below.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty()).collect()
     }
 

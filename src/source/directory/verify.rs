@@ -8,10 +8,12 @@ use std::{
 
 use rustix::fs::FileType;
 
-use super::{CONTENT, Detail, tally::Entry};
+use super::{Detail, tally::Entry};
 use crate::{
     error::{Error, Result},
+    output::paths::shown,
     source::{
+        layout::CONTENT,
         manifest::Manifest,
         verify::{ReadBack, Verified},
     },
@@ -97,7 +99,7 @@ fn read(node: &Node<'_>, bytes: u64, path: &Path, found: &mut Verified) -> Resul
     found.read_files += 1;
     found.read_bytes += length;
     if length != bytes {
-        found.differences.push(format!("{}: {length} bytes instead of {bytes}", super::tally::shown(path)));
+        found.differences.push(format!("{}: {length} bytes instead of {bytes}", shown(path)));
     }
     Ok(())
 }

@@ -25,19 +25,19 @@ use rustix::{
 };
 
 use super::{
-    CONTENT,
     attributes::{Owners, attributes, xattrs},
     omissions::kind,
-    open::{
-        Identity, KEEP_OPEN, Listing, identity, is, names, open_below, open_folder, open_parent, stat_name,
-    },
     protected::Protected,
     read::Job,
-    tally::{Entry, Tally, shown},
+    tally::{Entry, Tally},
 };
 use crate::{
     error::{Error, Result},
-    source::exclude::Excludes,
+    fs::open::{
+        Identity, KEEP_OPEN, Listing, identity, is, names, open_below, open_folder, open_parent, stat_name,
+    },
+    output::paths::shown,
+    source::{exclude::Excludes, layout::CONTENT},
     stream::{cancel::Cancel, files::Attributes, sink::Sink},
 };
 

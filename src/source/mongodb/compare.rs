@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Collection, Detail, Index};
 use crate::source::{manifest::Object, verify::compare};
 
+/// Indexes that a server did not accept unchanged: collection and name of each.
+pub(crate) type ChangedIndexes = BTreeSet<(String, String)>;
+
 /// Whether a collection of MongoDB belongs to the server, such as users and roles: a restore leaves it out with a note.
 fn is_of_server(collection: &str) -> bool {
     collection.starts_with("system.") && collection != "system.js"
@@ -18,12 +21,11 @@ pub(crate) fn collections(stored: &[Object], restored: &[Object]) -> Vec<String>
     compare::objects(&own(stored), &own(restored))
 }
 
-/// Definitions besides documents. `changed` are indexes that the server did not accept unchanged, each by its
-/// collection and its name: the restore has reported them.
+/// Definitions besides documents. The restore has reported the `changed` indexes.
 pub(crate) fn details(
     stored: &Detail,
     restored: &Detail,
-    changed: &BTreeSet<(String, String)>,
+    changed: &ChangedIndexes,
     notes: &mut Vec<String>,
 ) -> Vec<String> {
     let mut differences = Vec::new();

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::hints;
 pub use super::params::Params;
-use super::params::{Secrets, trust_system};
+use super::{params::trust_system, secrets::Secrets};
 use crate::{
     error::{Error, Result},
     stream::cancel::Cancel,

@@ -2,7 +2,7 @@
 
 use mongodb::error::{Error as DriverError, ErrorKind};
 
-use super::params::Secrets;
+use super::secrets::Secrets;
 use crate::error::{Error, Passing};
 
 /// Codes of a server that is shutting down or changing its role: shutdown in progress, primary stepped down, not primary,

@@ -16,6 +16,7 @@ mod recovery;
 pub mod restore;
 mod scan;
 pub mod scratch;
+mod secrets;
 mod selftest;
 mod snapshot;
 #[cfg(test)]

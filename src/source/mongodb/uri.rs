@@ -2,7 +2,7 @@
 
 use mongodb::error::Error as DriverError;
 
-use super::params::{PIECE, Secrets};
+use super::secrets::{PIECE, Secrets, odd_ports};
 use crate::error::Error;
 
 /// Options that the driver knows, as MongoDB's documentation writes them.
@@ -115,17 +115,6 @@ fn needs_encoding(user_info: &str) -> bool {
     user_info.contains(['/', '?', '#', '[', ']', '@'])
         || user_info.matches(':').count() > 1
         || escapes.any(|after| !is_hex(after.first()) || !is_hex(after.get(1)))
-}
-
-/// An invalid port: without an @ it may be a password.
-pub(super) fn odd_ports(authority: &str) -> Vec<&str> {
-    let hosts = authority.split(',').filter(|host| !host.starts_with('['));
-    let ports = hosts.filter_map(|host| host.split_once(':').map(|(_, port)| port));
-    ports.filter(|port| !port.split('/').next().is_some_and(is_port)).collect()
-}
-
-fn is_port(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether the name of an option contains a part of the user name or the password.

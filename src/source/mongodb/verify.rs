@@ -169,6 +169,7 @@ impl Scratch {
         })?;
         let mut again = self.dump(setup, name)?;
         again.forget_omitted(manifest);
+        let changed: compare::ChangedIndexes = done.own();
         let mut notes = done.notes;
         let missing = done.missing.iter();
         notes
@@ -177,7 +178,7 @@ impl Scratch {
         let missing = || Error::failed("the manifest has no details about a MongoDB database");
         let before = manifest.detail::<Detail>().ok_or_else(missing)?;
         let after = again.detail::<Detail>().ok_or_else(missing)?;
-        differences.extend(compare::details(before, after, &done.changed_indexes, &mut notes));
+        differences.extend(compare::details(before, after, &changed, &mut notes));
         Proof::of(manifest, restore, notes).unless(differences)
     }
 

@@ -15,6 +15,8 @@ use crate::{
     stream::{cancel::Cancel, sink::Sink},
 };
 
+/// Begins the note of a manifest that lacks accounts. Manifests have no field for this, and stored ones have this text.
+pub(super) const UNREADABLE: &str = "not readable for this account: ";
 /// Accounts that every server creates.
 const BUILT_IN: [&str; 6] =
     ["mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC", "azure_superuser"];
@@ -58,7 +60,7 @@ pub(super) fn dump(source: &Mysql, server: &Server, sink: &dyn Sink, cancel: &Ca
         script.public(&session)?;
     }
     if !script.unreadable.is_empty() {
-        manifest.notes.push(format!("not readable for this account: {}", script.unreadable.join(", ")));
+        manifest.notes.push(format!("{UNREADABLE}{}", script.unreadable.join(", ")));
     }
     manifest.notes.extend(second_passwords(&session, server)?);
     let text = script.text();

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     azure::blob::{Blob, BlobType},
     error::{Error, Result},
-    source::{directory::Rule, exclude::Excludes, omissions::Omissions},
+    source::{
+        exclude::{Excludes, Rule},
+        omissions::Omissions,
+    },
     stream::{
         digest::{Digest128, RowDigest},
         sink::Sink,

@@ -9,7 +9,10 @@ use super::{
 use crate::{
     azure::files::Entry,
     error::{Error, Result},
-    source::{directory::Rule, exclude::Excludes, omissions::Omissions},
+    source::{
+        exclude::{Excludes, Rule},
+        omissions::Omissions,
+    },
     stream::{digest::RowDigest, sink::Sink},
 };
 

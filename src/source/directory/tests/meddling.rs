@@ -282,7 +282,7 @@ fn nobody_can_lead_the_walk_out_by_swapping_a_folder_for_a_link() {
     fs::create_dir(dir.path().join("folder")).unwrap();
     fs::write(dir.path().join("folder/mine"), "mine").unwrap();
     symlink(outside.path(), dir.path().join("link")).unwrap();
-    let top = super::open::open_top(dir.path()).unwrap();
+    let top = crate::fs::open::open_top(dir.path()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {

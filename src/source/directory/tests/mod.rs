@@ -18,7 +18,7 @@ use super::{
     testing::{Memory, back_up, configured, dump, source, tree},
     *,
 };
-use crate::stream::files::NodeKind;
+use crate::{fs::open, stream::files::NodeKind};
 
 /// A snapshot made so long after the last change that nothing can have changed within a tick of the clock.
 fn settled(path: &Path) -> Memory {

@@ -29,7 +29,7 @@ use crate::{
     error::{Error, Result},
     source::{
         manifest::Manifest,
-        mongodb::connect::Deployment,
+        mongodb::{compare::ChangedIndexes, connect::Deployment},
         restore::{Options, Restored},
     },
     stream::{cancel::Cancel, files::Files},
@@ -155,7 +155,11 @@ impl Restore<'_> {
         let mut done = self.done();
         done.notes.extend(changed.notes);
         done.missing.extend(changed.missing);
-        done.changed_indexes.extend(changed.names.into_iter().map(|name| (entry.name.clone(), name)));
+        if !changed.names.is_empty() {
+            let mut all: ChangedIndexes = done.own();
+            all.extend(changed.names.into_iter().map(|name| (entry.name.clone(), name)));
+            done.keep(all);
+        }
         Ok(())
     }
 

@@ -28,7 +28,7 @@ pub(super) fn differences(
     }
     let mut differences = of_kind::collections(&stored.manifest.objects, &again.objects);
     if let (Some(before), Some(after)) = (stored.manifest.detail::<Detail>(), again.detail::<Detail>()) {
-        differences.extend(of_kind::details(before, after, &done.changed_indexes, notes));
+        differences.extend(of_kind::details(before, after, &done.own::<of_kind::ChangedIndexes>(), notes));
     }
     Ok(differences)
 }

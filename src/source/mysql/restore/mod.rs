@@ -15,7 +15,7 @@ use std::{collections::BTreeSet, io::Write};
 
 pub use companion::Companion;
 pub(in crate::source) use into::{AllOfServer, by_url, on_own_server};
-pub(crate) use redefined::{as_made, notes};
+pub(crate) use redefined::{Deviations, as_made, notes};
 pub(crate) use target::make_writable;
 pub use target::{Target, parse_server_url, parse_url};
 use views::{Creation, Names};
@@ -232,7 +232,7 @@ impl Restore<'_> {
                 })
             }
         };
-        done.redefined = rewrite.redefined().to_vec();
+        let redefined = rewrite.redefined().to_vec();
         let rewritten = rewrite.finish().map(|_| ());
         needs.clone_from(phases.views().tables_need());
         let parted =
@@ -242,7 +242,8 @@ impl Restore<'_> {
         input.finish().map_err(hints::explain)?;
         done.bytes = bytes;
         done.warnings = warnings.take();
-        done.notes.extend(notes(&done.redefined));
+        done.notes.extend(notes(&redefined));
+        done.keep(Deviations { redefined, rowless: Vec::new() });
         views.require_all()?;
         Ok(views)
     }

@@ -1,6 +1,6 @@
 //! Reading a restored database back and comparing it with the backup.
 
-use super::{Target, as_made};
+use super::{Deviations, Target, as_made};
 use crate::{
     error::Result,
     source::{
@@ -28,13 +28,14 @@ pub(super) fn differences(
     if let Some(table) = &stored.options.table {
         return Ok(compare::objects(&named(&stored.manifest.objects, table), &named(&again.objects, table)));
     }
+    let deviations: Deviations = done.own();
     // Rows of an engine that stores no rows are not in the database.
     let own = |objects: &[Object]| -> Vec<Object> {
-        objects.iter().filter(|object| !done.rowless.contains(&object.name)).cloned().collect()
+        objects.iter().filter(|object| !deviations.rowless.contains(&object.name)).cloned().collect()
     };
     let mut differences = compare::objects(&own(&stored.manifest.objects), &own(&again.objects));
     if let (Some(before), Some(after)) = (stored.manifest.detail::<Detail>(), again.detail::<Detail>()) {
-        let before = &as_made(before, after, &done.redefined);
+        let before = &as_made(before, after, &deviations.redefined);
         let mut after = after.clone();
         if !done.created {
             after.database.clone_from(&before.database);

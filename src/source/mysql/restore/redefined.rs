@@ -5,6 +5,15 @@ use crate::source::mysql::{
     script::{Made, Redefined},
 };
 
+/// What must be known of a restore to compare the database with the backup.
+#[derive(Clone, Default)]
+pub(crate) struct Deviations {
+    /// Tables that were created differently from their definition in the dump.
+    pub(crate) redefined: Vec<Redefined>,
+    /// Tables whose rows were not counted, because their engine stores no rows.
+    pub(crate) rowless: Vec<String>,
+}
+
 /// Notes for the operator.
 pub(crate) fn notes(redefined: &[Redefined]) -> Vec<String> {
     let mut notes = Vec::new();

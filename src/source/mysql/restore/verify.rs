@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Deviations;
 use crate::{
     error::{Error, Result},
     source::{
@@ -48,9 +49,9 @@ pub(super) fn verify(
         .filter(|object| table.is_none_or(|name| object.name == name))
         .partition(|object| found.is_rowless(&object.name));
     if !rowless.is_empty() {
-        done.rowless = rowless.into_iter().map(|object| object.name.clone()).collect();
-        done.notes
-            .push(format!("not counted, because their engine stores no rows: {}", done.rowless.join(", ")));
+        let rowless: Vec<_> = rowless.into_iter().map(|object| object.name.clone()).collect();
+        done.notes.push(format!("not counted, because their engine stores no rows: {}", rowless.join(", ")));
+        done.keep(Deviations { rowless, ..done.own() });
     }
     // With its history, a table's count includes all earlier rows.
     let history = manifest.detail::<Detail>().map(|detail| detail.history.as_slice()).unwrap_or_default();

@@ -13,6 +13,7 @@ use crate::{
         GLOBALS,
         mysql::{
             Account, Detail, GLOBALS_SQL,
+            globals::UNREADABLE,
             session::{quote_ident, quote_text},
         },
         verify::{Fault, Globals, Proof, Proven, Setup, compare, inflict, sink::NullSink},
@@ -55,7 +56,7 @@ impl Scratch {
                 differences.push(format!("the account {}@{} is missing", account.user, account.host));
             }
         }
-        let lacking = manifest.notes.iter().find(|note| note.starts_with("not readable for this account"));
+        let lacking = manifest.notes.iter().find(|note| note.starts_with(UNREADABLE));
         if let (Some(note), true) = (lacking, differences.is_empty()) {
             return Err(Fault::Cannot(
                 Error::failed("the snapshot lacks accounts")

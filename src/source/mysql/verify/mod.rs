@@ -100,7 +100,7 @@ fn detail(manifest: &Manifest) -> Result<&Detail> {
 
 /// Notes of a restore into a scratch server: unproven parts, and warnings without consequences.
 fn notes(done: &Restored) -> Vec<String> {
-    let mut notes = restore::notes(&done.redefined);
+    let mut notes = restore::notes(&done.own::<restore::Deviations>().redefined);
     if !done.warnings.is_empty() {
         // The texts of warnings quote values.
         let numbers: Vec<_> = restore::numbers(&done.warnings).iter().map(u32::to_string).collect();
@@ -252,7 +252,8 @@ impl Scratch {
         notes.extend(forget_row_times(&manifest.objects, &mut again));
         let mut differences = compare::objects(&manifest.objects, &again.objects);
         let stored = detail(manifest)?.without_views(&done.missing);
-        let expected = restore::as_made(&stored, detail(&again)?, &done.redefined);
+        let expected =
+            restore::as_made(&stored, detail(&again)?, &done.own::<restore::Deviations>().redefined);
         differences.extend(super::compare::details(&expected, detail(&again)?));
         notes.extend(companions.note());
         let proof = Proof::of(manifest, restore, notes).unless(differences)?;

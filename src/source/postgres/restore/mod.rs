@@ -50,7 +50,7 @@ pub(super) struct Restore<'a> {
 }
 
 /// Restores a database from `files` into `target`. `roles` are those of the `@globals` snapshot that goes with it.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments)] // as the restores of the other kinds, and `roles`
 pub fn restore(
     manifest: &Manifest,
     files: &dyn Files,
@@ -111,7 +111,7 @@ impl Restore<'_> {
             return Ok(());
         }
         done.missing = missing::list(selection, &filled.failed);
-        done.selected = Some(selection.selected(&filled.failed));
+        done.keep(selection.selected(&filled.failed));
         let mut rest = self.verify(selection, &filled.failed, done);
         if rest.is_ok() && self.options.table.is_none() {
             // Last: a connection limit could block this session.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Target, drop_database, quiet_params, read_toc, restore, target::roles};
+use super::{Target, drop_database, quiet_params, read_toc, restore, select::Selected, target::roles};
 use crate::{
     error::{Error, Result},
     source::{
@@ -13,7 +13,7 @@ use crate::{
             compare::{self as of_kind, Definitions},
             verify::{definitions as by_definitions, tables as by_tables},
         },
-        restore::{Options, Restored, Selected},
+        restore::{Options, Restored},
         target::{RestoreJob, read_again},
         verify::compare::shown,
     },
@@ -47,8 +47,7 @@ pub(super) fn differences(
     let manifest = stored.manifest;
     let source = quiet(target, clients, stored)?;
     let mut again = read_again(&source, &target.database, stored)?;
-    let everything = Selected::default();
-    let selected = done.selected.as_ref().unwrap_or(&everything);
+    let selected = &done.own::<Selected>();
     let one_table = stored.options.table.is_some();
     let restored = tables(&again.objects, selected, (!one_table).then_some(manifest.objects.as_slice()));
     let mut chosen = manifest.clone();

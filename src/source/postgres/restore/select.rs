@@ -9,10 +9,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    source::{
-        postgres::archive::{TocEntry, entries_for_table, left_out_for_table},
-        restore::Selected,
-    },
+    source::postgres::archive::{TocEntry, entries_for_table, left_out_for_table},
 };
 
 /// The part of an archive that is restored.
@@ -23,6 +20,15 @@ pub(super) struct Selection {
     pub(super) ids: Option<Vec<i32>>,
     /// Notes about entries that are left out although not requested, because they make no difference.
     pub(super) notes: Vec<String>,
+}
+
+/// The part of a database that was restored; schema and name of each.
+#[derive(Clone, Default)]
+pub(super) struct Selected {
+    /// Tables whose rows were restored.
+    pub(super) tables: BTreeSet<(String, String)>,
+    /// Sequences whose position was restored.
+    pub(super) sequences: BTreeSet<(String, String)>,
 }
 
 impl Selection {

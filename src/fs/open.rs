@@ -38,7 +38,7 @@ pub(crate) fn identity(stat: &Stat) -> Identity {
 }
 
 /// A file opened by name.
-pub(super) enum Opened {
+pub(crate) enum Opened {
     /// A regular file and its state.
     File(OwnedFd, Box<Stat>),
     /// The name now belongs to another type of file.
@@ -46,7 +46,7 @@ pub(super) enum Opened {
 }
 
 /// The state of the object with this name, which may be a symbolic link. Does not trigger automounts.
-pub(super) fn stat_name(folder: BorrowedFd<'_>, name: impl Arg) -> rustix::io::Result<Stat> {
+pub(crate) fn stat_name(folder: BorrowedFd<'_>, name: impl Arg) -> rustix::io::Result<Stat> {
     statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn open_parent(folder: BorrowedFd<'_>, parent: Identity) -> io::Resul
 }
 
 /// Opens a directory by the names that lead to it from another one, if it is still the same one.
-pub(super) fn open_below<'n>(
+pub(crate) fn open_below<'n>(
     top: BorrowedFd<'_>,
     names: impl Iterator<Item = &'n OsStr>,
     folder: Identity,
@@ -86,7 +86,7 @@ pub(super) fn open_below<'n>(
 }
 
 /// Opens a regular file for reading. Other types are not read: a pipe or a device is closed at once.
-pub(super) fn open_file(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<Opened> {
+pub(crate) fn open_file(folder: BorrowedFd<'_>, name: impl Arg + Copy) -> rustix::io::Result<Opened> {
     let opened = match quietly(|more| openat(folder, name, FILE | more, Mode::empty())) {
         Ok(file) => file,
         // Links and sockets.
@@ -132,15 +132,15 @@ pub(crate) fn is(stat: &Stat, tpe: FileType) -> bool {
 
 /// The content of a directory.
 #[derive(Debug, Default)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// Names in the order of their bytes, each with its type, if the system reports it.
-    pub(super) names: Vec<(CString, FileType)>,
+    pub(crate) names: Vec<(CString, FileType)>,
     /// The error, if the list may be incomplete.
-    pub(super) error: Option<Errno>,
+    pub(crate) error: Option<Errno>,
 }
 
 /// The names in a directory. After an error, the names that were read before it.
-pub(super) fn names(folder: BorrowedFd<'_>) -> Listing {
+pub(crate) fn names(folder: BorrowedFd<'_>) -> Listing {
     let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER];
     let mut raw = RawDir::new(folder.as_fd(), &mut buffer);
     let mut listing = Listing::default();

@@ -1,7 +1,13 @@
 //! Which changes are suspicious, and which are not.
 
 use super::*;
-use crate::{history::content::Counted, stream::digest::Digest128};
+use crate::{
+    history::{
+        anomaly::{AcceptedLoss, PastObject},
+        content::{Counted, Key},
+    },
+    stream::digest::Digest128,
+};
 
 const DAY: i64 = 86_400_000;
 
