@@ -80,7 +80,7 @@ fn all_that_lies_outside(flavour: MyFlavour) {
     let report = proven(&config, &["my/far"]);
     assert_eq!(content(place.path()), before, "nothing outside is touched");
     let notes = item(&report, "far")["notes"].to_string();
-    assert_says(&notes, &["restored without DATA DIRECTORY", "a, p, special", "warned", "1265"]);
+    assert_says(&notes, &["restored without DATA DIRECTORY", "a, p, special", "gave warnings", "1265"]);
     assert!(!notes.contains("nonsense"), "{notes}");
     if flavour == MyFlavour::Mysql97 {
         assert_says(&notes, &["the definition of table away is not proven: its engine FEDERATED"]);
