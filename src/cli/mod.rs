@@ -70,7 +70,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create the repository, or say that it is there or has moved
+    /// Create the repository, or report that it exists or has moved
     Init(init::Args),
     /// Show what a run would protect, and what is excluded by which rule
     Discover(discover::Args),
