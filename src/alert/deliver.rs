@@ -83,7 +83,8 @@ fn deliver_to(alert: &AlertConfig, history: &History, cancel: &Cancel) -> Result
         };
         history.sent(&alert.name, Some(message.id), outcome.as_ref().copied(), &Zoned::now())?;
         let delivered = outcome.is_ok();
-        tracing::info!(channel = alert.name, queued = message.id, tries, delivered, "an alert was sent");
+        // Not `message`: that is the field of the text itself.
+        tracing::info!(channel = alert.name, alert = message.id, tries, delivered, "an alert was sent");
         if let Err(error) = outcome {
             // Release the reservation, so that another process may retry.
             for rest in &waiting[index + 1..] {

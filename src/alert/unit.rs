@@ -59,7 +59,7 @@ pub fn unit_failed(history: &History, unit: &str, monitor: &Monitor) -> Result<O
         kind: "unit".to_owned(),
         text,
         since: Some(Zoned::now()),
-        hint: Some(format!("`journalctl -u '{unit}'` has the whole; then start it again")),
+        hint: Some(format!("`journalctl -u '{unit}'` shows its log; then start it again")),
         ..Line::default()
     }))
 }

@@ -167,6 +167,10 @@ impl Observer for Live<'_> {
         self.observer.notice(message);
     }
 
+    fn failure(&self, message: &str) {
+        self.observer.failure(message);
+    }
+
     fn planned(&self, items: u64) {
         self.shared.state().items = Some(items);
         self.observer.planned(items);

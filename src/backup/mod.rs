@@ -46,6 +46,10 @@ use crate::{
 pub trait Observer: Sync {
     /// A message that does not belong to an item.
     fn notice(&self, message: &str);
+    /// A failure that does not belong to an item, and does not end the run.
+    fn failure(&self, message: &str) {
+        self.notice(message);
+    }
     /// The sources have answered. `items` is the number of items in this run, including those that have failed already.
     fn planned(&self, _items: u64) {}
     /// An item is being streamed; `bytes` counts the bytes read, about `estimate` in the end.

@@ -97,14 +97,14 @@ impl<'a> Notifier<'a> {
             ));
         }
         for failure in &delivery.failed {
-            observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+            observer.failure(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
         }
         // A failure of the history is reported separately.
         if delivery.failed.is_empty()
             && self.history.failure().is_none()
             && let Err(error) = self.history.mark_notified(&report.run)
         {
-            observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
+            observer.failure(&format!("the sent alerts cannot be recorded: {error}"));
         }
         delivery
     }

@@ -23,7 +23,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let config = context.config()?;
     let history = History::open(&config, Check::Quick)?;
     let names = args.items.iter().map(|s| Name { source: &s.source, item: s.item.as_deref() });
-    known::require(&config, names, &history.names()?, "`tik-backup status --all` shows what was ever seen")?;
+    known::require(&config, names, &history.names()?, "`tik-backup status --all` lists all known items")?;
     let wanted = |source: &str, item: &str| args.items.iter().any(|s| s.matches(source, item));
     let now = jiff::Zoned::now();
     let mut accepted = history.accept(&wanted, &now)?;

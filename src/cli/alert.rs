@@ -6,6 +6,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     history::{Check, History},
+    output::lines::Priority,
     survey,
 };
 
@@ -72,10 +73,17 @@ fn unit_failed(context: &Context, config: &Config, unit: &str) -> Result<u8> {
     let delivery = alert::notify(config, &seen.history, &seen.ledger, line.as_slice(), &cancel)?;
     let document = serde_json::json!({"unit": unit, "told": line.is_some(), "alerts": delivery});
     context.printer.result(&document, || {
-        if line.is_some() { "alert sent" } else { "its own run has already sent an alert" }.to_owned()
+        let text = match (&line, delivery.failed.is_empty()) {
+            (None, _) => "its own run has already sent an alert",
+            (Some(_), true) => "alert sent",
+            (Some(_), false) => "the alert could not be sent through every channel",
+        };
+        text.to_owned()
     })?;
     for failure in &delivery.failed {
-        context.printer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+        context
+            .printer
+            .say(Priority::Error, &format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }
     Ok(if delivery.failed.is_empty() { SUCCESS } else { 1 })
 }

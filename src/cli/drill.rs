@@ -7,7 +7,7 @@ use crate::{
     drill::{self, Mutation, Observer, Report, Request},
     error::{Error, Result},
     outcome::{Outcome, Verdict},
-    output::{Printer, duration, name, printable, size, time},
+    output::{Printer, duration, lines::Priority, name, printable, size, time},
     repository::At,
     source::{kind_named, layout::Layout, name::globals},
 };
@@ -48,6 +48,10 @@ impl Observer for Lines {
 
     fn warning(&self, message: &str) {
         self.0.notice(message);
+    }
+
+    fn failure(&self, message: &str) {
+        self.0.say(Priority::Error, message);
     }
 
     fn started(&self, item: &str) {

@@ -116,7 +116,11 @@ fn library(record: &log::Record<'_>) {
         log::Level::Info => Priority::Info,
         log::Level::Debug | log::Level::Trace => return,
     };
-    lines::say(priority, &foreign(record.target(), &name(&record.args().to_string())));
+    let text = name(&record.args().to_string());
+    // The progress of a library may have no title.
+    if !text.is_empty() {
+        lines::say(priority, &foreign(record.target(), &text));
+    }
 }
 
 /// A message of a library.

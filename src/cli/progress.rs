@@ -192,6 +192,10 @@ impl Observer for Progress {
         self.inner.say(message);
     }
 
+    fn failure(&self, message: &str) {
+        self.inner.printer.say(Priority::Error, message);
+    }
+
     fn started(&self, item: &str, estimate: Option<u64>, bytes: Arc<AtomicU64>) {
         let bar = self.inner.bars.as_ref().map(|bars| bar(bars, item, estimate));
         let running = Running { bytes, begin: Instant::now(), bar };

@@ -5,7 +5,7 @@ use crate::{
     alert,
     error::Result,
     history::ledger::{Ledger, Problem, ProblemKind, State},
-    output::{Screen, count, printable, time},
+    output::{Screen, count, lines::Priority, printable, time},
     survey,
 };
 
@@ -56,7 +56,9 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
         text
     })?;
     for failure in &delivery.failed {
-        context.printer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+        context
+            .printer
+            .say(Priority::Error, &format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }
     Ok(match &seen.refused {
         Some(error) => error.code(),

@@ -88,11 +88,11 @@ pub(super) fn send_alerts(
         failed: vec![alert::Failure { channel: "all".to_owned(), error: error.to_string() }],
     });
     for failure in &report.alerts.failed {
-        observer.notice(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
+        observer.failure(&format!("{}: COULD NOT ALERT: {}", failure.channel, failure.error));
     }
     if report.alerts.failed.is_empty()
         && let Err(error) = history.mark_notified(&report.run)
     {
-        observer.notice(&format!("the sent alerts cannot be recorded: {error}"));
+        observer.failure(&format!("the sent alerts cannot be recorded: {error}"));
     }
 }

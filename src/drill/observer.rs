@@ -10,6 +10,10 @@ pub trait Observer: Sync {
     fn warning(&self, message: &str) {
         self.notice(message);
     }
+    /// A failure that does not belong to an item, and does not end the drill.
+    fn failure(&self, message: &str) {
+        self.warning(message);
+    }
     /// The proof of an item begins.
     fn started(&self, name: &str);
     /// An item has its verdict.

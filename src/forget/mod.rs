@@ -279,7 +279,7 @@ fn only<'s>(
         (Some(_), Some(_)) => Err(Error::usage(format!("the ids of several snapshots begin with {prefix}"))
             .hint("write more digits of it")),
         (None, _) => {
-            let error = Error::usage(format!("there is no such snapshot whose id begins with {prefix}"));
+            let error = Error::usage(format!("there is no snapshot whose id begins with {prefix}"));
             let theirs = shares(others.iter().filter(|snapshot| snapshot.id.starts_with(&prefix)));
             if theirs.is_empty() {
                 return Err(error.hint("`tik-backup snapshots --all-hosts` lists what is stored"));

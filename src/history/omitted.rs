@@ -263,7 +263,7 @@ pub(super) fn accept(tx: &Transaction<'_>, item: i64, now: i64) -> rusqlite::Res
         "UPDATE omitted SET accepted = ?2 WHERE item = ?1 AND accepted IS NULL AND seen <> ?3",
         [item, now, COVERED],
     )?;
-    let text = format!("its backups lack what cannot be read: {named}");
+    let text = format!("its backups lack unreadable objects: {named}");
     event(tx, item, now, "accepted", Some(&text))?;
     Ok(Some(text))
 }

@@ -115,10 +115,11 @@ pub(super) fn worst_day(page: &mut Page, config: &Config) {
             "sshfs -o ro ACCOUNT@STORAGE:DIRECTORY {mount}                        # for example"
         ));
     }
-    lines.push(
-        "# 3. The password, from the escrow, into a file that only root can read: type it, then Enter and Ctrl-D."
-            .to_owned(),
-    );
+    // Without a mount there is no second step.
+    let step = if config.repository.mount.is_some() { 3 } else { 2 };
+    lines.push(format!(
+        "# {step}. The password, from the escrow, into a file that only root can read: type it, then Enter and Ctrl-D."
+    ));
     lines.push("cat > /root/repository-password".to_owned());
     lines.push("export RESTIC_PASSWORD_FILE=/root/repository-password".to_owned());
     match address(config) {

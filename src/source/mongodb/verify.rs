@@ -156,9 +156,9 @@ impl Scratch {
         let params = Params::parse(&Secret::new(self.server.uri()), "the scratch server")?;
         let target = Target { params, database: name.to_owned() };
         let options = Options::default();
-        let done =
-            restore::restore(manifest, files, &target, &options, setup.cancel, &|text| (setup.notice)(text))
-                .map_err(of_restore)?;
+        let notice = |text: &str| setup.notice_about(manifest, text);
+        let done = restore::restore(manifest, files, &target, &options, setup.cancel, &notice)
+            .map_err(of_restore)?;
         let restore = begin.elapsed();
         tracing::debug!(seconds = restore.as_secs_f64(), "the item is restored and is compared");
         inflict(damage, |json| {

@@ -312,7 +312,7 @@ fn consistency(manifest: &mut Manifest, not_transactional: &[String]) {
     }
     manifest.consistency = Consistency::None;
     manifest.notes.push(format!(
-        "not from one moment, because their engine has no transactions: {}",
+        "tables outside the consistent snapshot, because their engine has no transactions: {}",
         not_transactional.join(", ")
     ));
 }

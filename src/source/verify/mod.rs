@@ -101,6 +101,12 @@ impl Setup<'_> {
     pub(in crate::source) fn dirs(&self) -> Vec<PathBuf> {
         self.drill.server_dirs.iter().chain(&self.client_dirs).cloned().collect()
     }
+
+    /// A message about the item of this manifest: several may be restored at the same time.
+    pub(in crate::source) fn notice_about(&self, manifest: &Manifest, message: &str) {
+        let item = crate::output::name(&format!("{}/{}", manifest.source, manifest.item));
+        (self.notice)(&format!("{item}: {message}"));
+    }
 }
 
 /// Runs a statement that does damage. If that fails, the test has no result.

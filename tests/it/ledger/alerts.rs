@@ -54,7 +54,8 @@ fn what_cannot_be_delivered_waits_shows_and_arrives_with_the_next_run() {
     assert!(text.contains("; 1 message waits for the next run"), "{text}");
 
     site.receiver.up();
-    site.at("2026-10-05 04:00:00").arg("watch").run().expect_code(5);
+    let watch = site.at("2026-10-05 04:00:00").args(["-v", "watch"]).run().expect_code(5);
+    assert!(watch.stderr.contains("an alert was sent channel=webhook"), "{}", watch.stderr);
     let told = site.messages();
     assert_eq!(told.len(), 1);
     assert_eq!(

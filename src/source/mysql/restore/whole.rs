@@ -77,7 +77,7 @@ impl<'a> Whole<'a> {
             }
         }
         if !full.is_empty() {
-            return Err(Error::failed(format!("databases exist and are not empty: {}", full.join("; ")))
+            return Err(Error::failed(full.join("; "))
                 .hint("nothing was changed; drop those databases first, or restore the others one by one"));
         }
         Ok(Self { clients, options, cancel, connection, existed })

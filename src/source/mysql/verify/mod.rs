@@ -231,7 +231,7 @@ impl Scratch {
         others.require_alone(detail(manifest)?.refers_to.clone())?;
         self.define(setup, others, name, others.needed.cloned().unwrap_or_default(), companions)?;
         let begin = Instant::now();
-        let notice = |text: &str| (setup.notice)(text);
+        let notice = |text: &str| setup.notice_about(manifest, text);
         let loaded = restore::load(manifest, files, &target, &self.clients, &options, setup.cancel, &notice)
             .map_err(|unloaded| others.unloaded(unloaded))?;
         others.require_alone(loaded.outside())?;

@@ -255,7 +255,7 @@ impl Scratch {
             &self.clients,
             &options,
             setup.cancel,
-            &|text| (setup.notice)(text),
+            &|text| setup.notice_about(manifest, text),
         )
         .map_err(of_restore)?;
         let restore = begin.elapsed();
