@@ -39,11 +39,11 @@ pub(super) fn open_history(
     };
     match open() {
         Ok((history, note)) => {
-            note.iter().for_each(|note| observer.notice(note));
+            note.iter().for_each(|note| observer.warning(note));
             Ok(history)
         }
         Err(error) => {
-            observer.notice("the results cannot be recorded: the reason follows at the end of the run");
+            observer.failure("the results cannot be recorded: the reason follows at the end of the run");
             let history = History::in_memory_because(&error);
             report.error = Some(error);
             history
