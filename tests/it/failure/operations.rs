@@ -35,7 +35,7 @@ fn commands(heading: &str) -> String {
 }
 
 /// Its backup ends with code 3.
-const LOST_PACKS: &str = "## Packs that are gone or cut off";
+const LOST_PACKS: &str = "## Missing or truncated packs";
 
 /// Runs a section as an operator does in a shell. Every command must succeed, except for the repair of a pack, which ends with 1
 /// because some data of the pack is lost.
