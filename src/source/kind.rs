@@ -13,6 +13,7 @@ use super::{
     layout::Layout,
     manifest::Detail,
     recovery::{Commands, Opening, Piece},
+    server::ServerConfig,
     subject::Subjects,
     target::{RestoreTarget, WholeServer},
     verify::Verification,
@@ -115,9 +116,15 @@ pub trait KindConfig: Any + fmt::Debug + Send + Sync {
     /// Exit code 2: a file cannot be used, or its content is not valid.
     fn open(&self, source: &SourceSettings) -> Result<Box<dyn Source>>;
 
+    /// The settings of a server that is accessed with its own client programs, for kinds of such servers. The defaults of the
+    /// methods below answer from them.
+    fn server(&self) -> Option<&ServerConfig> {
+        None
+    }
+
     /// All secret files that it names.
     fn secret_files(&self) -> Vec<&SecretFile> {
-        Vec::new()
+        self.server().map(ServerConfig::secret_files).unwrap_or_default()
     }
 
     /// An error for each readable secret file with invalid content, as far as this can be checked without contacting a server.
@@ -128,7 +135,7 @@ pub trait KindConfig: Any + fmt::Debug + Send + Sync {
 
     /// Certificate and key files, each with the configuration key that names it.
     fn certificates(&self) -> Vec<(&'static str, &Path)> {
-        Vec::new()
+        self.server().map(ServerConfig::certificates).unwrap_or_default()
     }
 
     /// Checks that no path to back up lies within the program's own paths, after resolving symbolic links.
@@ -148,17 +155,17 @@ pub trait KindConfig: Any + fmt::Debug + Send + Sync {
 
     /// Paths that it needs besides its data: sockets, certificates, directories with programs.
     fn needed(&self) -> Vec<PathBuf> {
-        Vec::new()
+        self.server().map(ServerConfig::needed).unwrap_or_default()
     }
 
     /// Directories to search for the client programs, before the usual places.
     fn client_dirs(&self) -> &[PathBuf] {
-        &[]
+        self.server().map_or(&[], |server| &server.client_dirs)
     }
 
     /// Whether it stands for several servers, which discovery finds; item names begin with the name of the server.
     fn has_servers(&self) -> bool {
-        false
+        self.server().is_some_and(|server| server.azure.is_some())
     }
 
     /// Whether item names begin with the name of a server or account and a slash.
@@ -168,7 +175,7 @@ pub trait KindConfig: Any + fmt::Debug + Send + Sync {
 
     /// Example item names, for use where no item is known.
     fn example_items(&self) -> Vec<&'static str> {
-        vec![super::recovery::EXAMPLE]
+        self.server().map_or_else(|| vec![super::recovery::EXAMPLE], ServerConfig::example_items)
     }
 
     /// The restore target of this name on the source's own server; `item` is or was an item of the source.

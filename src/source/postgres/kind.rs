@@ -1,9 +1,6 @@
 //! The kind `postgres` for the rest of the program.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
 use super::{
     Postgres,
@@ -14,13 +11,13 @@ use super::{
 use crate::{
     azure::Engine,
     error::Result,
-    settings::{DrillConfig, SecretFile, SourceSettings, reader::Reader},
+    settings::{DrillConfig, SourceSettings, reader::Reader},
     source::{
         Source,
         kind::{Kind, KindConfig, OwnPlaces},
         manifest::{self, Detail},
         recovery::{Commands, Opening, Piece},
-        server,
+        server::{self, ServerConfig},
         subject::Subjects,
         target::RestoreTarget,
         verify::Verification,
@@ -98,28 +95,8 @@ impl KindConfig for PostgresConfig {
         server::on_azure(source, Engine::Postgres, azure, one)
     }
 
-    fn secret_files(&self) -> Vec<&SecretFile> {
-        self.server.secret_files()
-    }
-
-    fn certificates(&self) -> Vec<(&'static str, &Path)> {
-        self.server.certificates()
-    }
-
-    fn needed(&self) -> Vec<PathBuf> {
-        self.server.needed()
-    }
-
-    fn client_dirs(&self) -> &[PathBuf] {
-        &self.server.client_dirs
-    }
-
-    fn has_servers(&self) -> bool {
-        self.server.azure.is_some()
-    }
-
-    fn example_items(&self) -> Vec<&'static str> {
-        self.server.example_items()
+    fn server(&self) -> Option<&ServerConfig> {
+        Some(&self.server)
     }
 
     fn opening(&self, variables: &str) -> Opening {
