@@ -1,5 +1,6 @@
 //! Files of our own: written atomically, private, and owned by the owner of their directory.
 
+mod abandoned;
 pub(crate) mod open;
 pub(crate) mod owner;
 mod write;
@@ -11,8 +12,11 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::write::write_atomically;
 pub use self::write::write_to;
+pub(crate) use self::{
+    abandoned::{SETTLED, remove_abandoned},
+    write::write_atomically,
+};
 
 /// Opens or creates a file that only its owner may read.
 pub(crate) fn private_file(path: &Path) -> io::Result<File> {

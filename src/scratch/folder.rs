@@ -3,20 +3,20 @@
 use std::{
     fs::{self, DirBuilder, File},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fs::{SETTLED, remove_abandoned},
+};
 
 const PREFIX: &str = "tik-backup-scratch-";
 /// A file of this name marks a directory to keep.
 const KEPT: &str = ".keep";
-/// A directory younger than this may not have been locked by its creator yet.
-const SETTLED: Duration = Duration::from_secs(60);
 
 /// A directory for throwaway servers, removed on drop unless it is kept.
 ///
@@ -43,7 +43,7 @@ impl ScratchDir {
         };
         // Configurations contain paths in here, so they must be absolute.
         let parent = parent.canonicalize().map_err(|error| failed(&error))?;
-        sweep(&parent, SETTLED);
+        remove_abandoned(&parent, PREFIX, SETTLED, Some(KEPT));
         let mut random = [0_u8; 4];
         getrandom::fill(&mut random).map_err(|error| failed(&io::Error::other(error.to_string())))?;
         let path = parent.join(format!("{PREFIX}{:08x}", u32::from_ne_bytes(random)));
@@ -93,29 +93,11 @@ fn mode() -> u32 {
     if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 }
 }
 
-/// Removes directories of processes that were killed: they belong to this user and are not locked.
-fn sweep(parent: &Path, settled: Duration) {
-    let uid = rustix::process::geteuid().as_raw();
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let stale = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && fs::symlink_metadata(&path).is_ok_and(|meta| {
-                let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
-                meta.is_dir() && meta.uid() == uid && age.is_some_and(|age| age >= settled)
-            })
-            && !path.join(KEPT).exists()
-            && File::open(&path)
-                .is_ok_and(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if stale {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -132,7 +114,7 @@ mod tests {
         dir.keep().unwrap();
         let path = dir.path().to_owned();
         drop(dir);
-        sweep(parent.path(), Duration::ZERO);
+        remove_abandoned(parent.path(), PREFIX, Duration::ZERO, Some(KEPT));
         assert!(path.exists(), "a kept folder is nobody's left-over");
     }
 
@@ -143,7 +125,7 @@ mod tests {
         fs::create_dir(&left).unwrap();
         let alive = ScratchDir::new(Some(parent.path())).unwrap();
         assert!(left.exists(), "too young to be judged");
-        sweep(parent.path(), Duration::ZERO);
+        remove_abandoned(parent.path(), PREFIX, Duration::ZERO, Some(KEPT));
         assert!(!left.exists() && alive.path().exists());
     }
 

@@ -6,16 +6,16 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Once,
-    time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fs::{SETTLED, remove_abandoned},
+};
 
 const PREFIX: &str = "tik-backup-private-";
-/// A directory younger than this may not be locked by its creator yet.
-const SETTLED: Duration = Duration::from_secs(60);
 
 /// A directory of mode 0700 with files of mode 0600, removed on drop.
 ///
@@ -33,7 +33,9 @@ impl PrivateDir {
         let mut last = None;
         for parent in parents() {
             static SWEEP: Once = Once::new();
-            SWEEP.call_once(|| parents().iter().for_each(|parent| sweep(parent, SETTLED)));
+            SWEEP.call_once(|| {
+                parents().iter().for_each(|parent| remove_abandoned(parent, PREFIX, SETTLED, None))
+            });
             match Self::new_in(&parent) {
                 Ok(dir) => return Ok(dir),
                 Err(error) => last = Some(error),
@@ -105,28 +107,11 @@ fn parents() -> Vec<PathBuf> {
     parents
 }
 
-/// Removes directories of killed processes: they belong to this user and are not locked.
-fn sweep(parent: &Path, settled: Duration) {
-    let uid = rustix::process::geteuid().as_raw();
-    let Ok(entries) = fs::read_dir(parent) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let stale = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && fs::symlink_metadata(&path).is_ok_and(|meta| {
-                let age = meta.modified().ok().and_then(|time| time.elapsed().ok());
-                meta.is_dir() && meta.uid() == uid && age.is_some_and(|age| age >= settled)
-            })
-            && File::open(&path)
-                .is_ok_and(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok());
-        if stale {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
@@ -155,9 +140,9 @@ mod tests {
         let other = parent.path().join("other");
         fs::create_dir(&other).unwrap();
         let alive = PrivateDir::new_in(parent.path()).unwrap();
-        sweep(parent.path(), SETTLED);
+        remove_abandoned(parent.path(), PREFIX, SETTLED, None);
         assert!(left.exists(), "too young to be judged");
-        sweep(parent.path(), Duration::ZERO);
+        remove_abandoned(parent.path(), PREFIX, Duration::ZERO, None);
         assert!(!left.exists() && other.exists() && alive.path().exists());
     }
 
