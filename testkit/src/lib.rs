@@ -8,6 +8,8 @@ pub mod azure;
 pub mod azurite;
 pub mod debian;
 pub mod extension;
+pub mod fake_clients;
+pub mod locked_table;
 pub mod mongo;
 pub mod mongod;
 pub mod mysql;
@@ -29,6 +31,8 @@ pub mod site;
 pub mod tools;
 pub mod tree;
 
+pub use fake_clients::FakeClients;
+pub use locked_table::LockedTable;
 pub use mongo::MongoServer;
 pub use mysql::MyServer;
 pub use mysql_options::{MyFlavour, MyOptions};

@@ -3,18 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
-
-use tempfile::TempDir;
 
 use crate::{
     Config, ConfigBuilder, MyFlavour, MyOptions, MyServer,
     mysql::{quote, text},
-    process::run_ok,
     program::quoted,
     reports::ready,
-    running::Hold,
 };
 
 /// The name of the source in configurations made here.
@@ -99,76 +94,4 @@ pub fn exists(server: &MyServer, database: &str) -> bool {
     let query =
         format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {}", text(database));
     server.sql(None, &query) == "1"
-}
-
-/// Client tools with a dump tool that runs a script for each database.
-pub struct FakeClients {
-    dir: TempDir,
-}
-
-impl FakeClients {
-    /// All databases are dumped normally until [`Self::script`] sets a script.
-    pub fn new(flavour: MyFlavour) -> Self {
-        let (dump, sql) = names(flavour);
-        Self::telling(flavour, &format!("exec '{}' --version", flavour.bin("mysqldump").display()), dump, sql)
-    }
-
-    /// Tools that report another version: the dump tool prints `version`.
-    pub fn of_version(flavour: MyFlavour, version: &str) -> Self {
-        let (dump, sql) = names(flavour);
-        Self::telling(flavour, &format!("echo '{version}'; exit"), dump, sql)
-    }
-
-    fn telling(flavour: MyFlavour, version: &str, dump: &str, sql: &str) -> Self {
-        let dir = tempfile::Builder::new().prefix("tik-clients-").tempdir().unwrap();
-        let (real, here) = (flavour.client_dir(), dir.path().display().to_string());
-        let client = format!("#!/bin/sh\nexec '{}' \"$@\"\n", flavour.bin("mysql").display());
-        let text = format!(
-            "#!/bin/sh\n\
-             case \"$*\" in *--version*) {version};; esac\n\
-             dump() {{ '{real}/{dump}' \"$@\"; }}\n\
-             for database; do :; done\n\
-             if [ -e '{here}'/\"$database.sh\" ]; then . '{here}'/\"$database.sh\"; exit; fi\n\
-             exec '{real}/{dump}' \"$@\"\n",
-            real = real.display()
-        );
-        for (name, text) in [(dump, text), (sql, client)] {
-            let draft = dir.path().join("draft");
-            fs::write(&draft, text).unwrap();
-            // Copied by another process: a file this one had open for writing may be "busy" while it forks.
-            run_ok(Command::new("install").args(["-m", "755"]).arg(&draft).arg(dir.path().join(name)), b"");
-        }
-        Self { dir }
-    }
-
-    /// The directory, for `client_dirs`.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// The script that the dump tool runs from now on for a database; `dump "$@"` in it is the real tool.
-    pub fn script(&self, database: &str, script: &str) {
-        fs::write(self.dir.path().join(format!("{database}.sh")), script.to_owned() + "\n").unwrap();
-    }
-
-    /// Stops in the middle of the dump until released.
-    pub fn hold(&self, database: &str) -> Hold {
-        let hold = Hold::new(self.dir.path(), database);
-        self.script(database, &format!("dump \"$@\" | {{ head -c 3000; {}; cat; }}", hold.script()));
-        hold
-    }
-
-    /// The configuration's text with these tools instead of the real ones.
-    pub fn instead(&self, flavour: MyFlavour, toml: &str) -> String {
-        let real = quoted(&flavour.client_dir().display().to_string());
-        assert!(toml.contains(&real), "{toml}");
-        toml.replace(&real, &quoted(&self.path().display().to_string()))
-    }
-}
-
-fn names(flavour: MyFlavour) -> (&'static str, &'static str) {
-    match flavour {
-        MyFlavour::Mysql97 => ("mysqldump", "mysql"),
-        MyFlavour::Mariadb1011 => ("mariadb-dump", "mariadb"),
-    }
 }

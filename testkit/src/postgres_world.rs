@@ -3,72 +3,16 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::{
-    Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, Restic, Tool,
-    postgres::quote,
-    process::run_ok,
-    program::quoted,
-    running::{Hold, Running},
+    Cmd, Config, ConfigBuilder, FakeClients, PgServer, PgVersion, Ran, Restic, Tool, postgres::quote,
+    process::run_ok, program::quoted, running::Running,
 };
-
-/// PostgreSQL's clients, of which `pg_dump` does for chosen databases what a script says.
-pub struct FakeClients {
-    dir: TempDir,
-}
-
-impl FakeClients {
-    /// All databases are dumped as ever until [`Self::script`] says otherwise.
-    pub fn install() -> Self {
-        let dir = tempfile::Builder::new().prefix("tik-clients-").tempdir().unwrap();
-        let real = PgVersion::V15.bin_dir();
-        for tool in ["psql", "pg_dumpall", "pg_restore"] {
-            symlink(real.join(tool), dir.path().join(tool)).unwrap();
-        }
-        let draft = dir.path().join("draft");
-        let text = format!(
-            "#!/bin/sh\n\
-             dump() {{ {real}/pg_dump \"$@\"; }}\n\
-             database=$(printf '%s\\n' \"$*\" | sed -n \"s/.*dbname='\\([^']*\\)'.*/\\1/p\")\n\
-             if [ -n \"$database\" ] && [ -e '{here}'/\"$database.sh\" ]; then . '{here}'/\"$database.sh\"; exit; fi\n\
-             exec {real}/pg_dump \"$@\"\n",
-            real = real.display(),
-            here = dir.path().display()
-        );
-        fs::write(&draft, text).unwrap();
-        // Copied by another process: a file this one had open for writing may be "busy" while it forks.
-        run_ok(Command::new("install").args(["-m", "755"]).arg(&draft).arg(dir.path().join("pg_dump")), b"");
-        Self { dir }
-    }
-
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    /// What `pg_dump` does from now on for a database; `dump "$@"` in it is the real one.
-    pub fn script(&self, database: &str, script: &str) {
-        fs::write(self.dir.path().join(format!("{database}.sh")), script.to_owned() + "\n").unwrap();
-    }
-
-    /// Stops in the middle of the dump until released.
-    pub fn hold(&self, database: &str) -> Hold {
-        let hold = Hold::new(self.dir.path(), database);
-        self.script(database, &format!("dump \"$@\" | {{ head -c 3000; {}; cat; }}", hold.script()));
-        hold
-    }
-
-    /// Back to the real one.
-    pub fn heal(&self, database: &str) {
-        fs::remove_file(self.dir.path().join(format!("{database}.sh"))).unwrap();
-    }
-}
 
 /// What most tests need.
 pub struct World {
@@ -100,7 +44,7 @@ impl World {
             server.create_database(database);
             fill(&server, database, "small", 2_000, database);
         }
-        let clients = FakeClients::install();
+        let clients = FakeClients::of_postgres();
         let source = format!("globals = false\n{}\n{}", client_dirs(&clients), setup.source);
         let config = ConfigBuilder::new()
             .repository(setup.repository)

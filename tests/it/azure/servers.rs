@@ -1,13 +1,10 @@
 //! `azure = true`: database servers that are found in a tenant. The servers are real, the tenant is not.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Write},
-    process::{Child, Stdio},
-};
+use std::fs;
 
 use testkit::{
-    Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion, Tool,
+    Cmd, Config, ConfigBuilder, LockedTable, MyFlavour, MyOptions, MyServer, PgOptions, PgServer, PgVersion,
+    Tool,
     azure::{CLIENT, FakeAzure, Fault, SECRET, Server, TENANT},
     onlookers::{contains, family, visible},
     program::quoted,
@@ -239,30 +236,6 @@ fn what_is_wrong_with_the_service_principal_is_said_without_its_secret() {
     }
 }
 
-/// A session that keeps a table locked until it is dropped.
-struct Locked(Child);
-
-impl Locked {
-    fn hold(server: &PgServer, database: &str, table: &str) -> Self {
-        let mut psql = server.client("psql");
-        psql.args(["-XqAt", "-d", database]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = psql.spawn().unwrap();
-        let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n");
-        child.stdin.as_mut().unwrap().write_all(sql.as_bytes()).unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
-        Self(child)
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().ok();
-    }
-}
-
 /// Found servers are verified as any other remote server is, although their names are not in the configuration.
 #[test]
 fn a_found_server_is_verified_and_no_secret_is_seen() {
@@ -279,7 +252,7 @@ fn a_found_server_is_verified_and_no_secret_is_seen() {
     let ca = quoted(server.ca_file().unwrap().to_str().unwrap());
     edit(&config, "azure = true", &format!("azure = true\nsslrootcert = {ca}"));
 
-    let lock = Locked::hold(&server, "shop", "t");
+    let lock = LockedTable::hold(&server, "shop", "t");
     let command = Cmd::with(&config).args(["-vvv", "backup", "db/alpha/shop"]).into_command();
     let mut run = Running::start(command);
     // From its start until pg_dump waits for the table, and for some looks after that.

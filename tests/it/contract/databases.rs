@@ -1,7 +1,7 @@
 //! PostgreSQL and the two families of MySQL as subjects of the suite.
 
 use testkit::{
-    ConfigBuilder, MyFlavour, MyServer, PgServer, PgVersion,
+    ConfigBuilder, FakeClients, MyFlavour, MyServer, PgServer, PgVersion,
     mysql::{quote as my_quote, text as my_text},
     mysql_world,
     postgres::quote as pg_quote,
@@ -18,12 +18,12 @@ const BREAK_OFF: &str = "dump \"$@\" | head -c 150000; echo broken off >&2; exit
 /// PostgreSQL 15.
 pub struct Postgres {
     server: PgServer,
-    clients: postgres_world::FakeClients,
+    clients: FakeClients,
 }
 
 impl Postgres {
     pub fn start() -> Self {
-        Self { server: PgServer::start(PgVersion::V15), clients: postgres_world::FakeClients::install() }
+        Self { server: PgServer::start(PgVersion::V15), clients: FakeClients::of_postgres() }
     }
 }
 
@@ -106,14 +106,14 @@ impl Subject for Postgres {
 /// MySQL or MariaDB.
 pub struct Mysql {
     server: MyServer,
-    clients: mysql_world::FakeClients,
+    clients: FakeClients,
 }
 
 impl Mysql {
     pub fn start(flavour: MyFlavour) -> Self {
         let server = mysql_world::server(flavour);
         server.sql(None, &format!("ALTER USER backup@localhost IDENTIFIED BY {}", my_text(SECRET)));
-        Self { server, clients: mysql_world::FakeClients::new(flavour) }
+        Self { server, clients: FakeClients::of_mysql(flavour) }
     }
 }
 

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 use testkit::{
-    ConfigBuilder, MyFlavour, MyOptions,
-    mysql_world::{FakeClients, started},
+    ConfigBuilder, FakeClients, MyFlavour, MyOptions,
+    mysql_world::started,
     reports::{assert_says, backup, files_below, item, ready},
     skip_unless,
 };
@@ -106,7 +106,7 @@ fn a_thief(flavour: MyFlavour) {
     let server = started(MyOptions::new(flavour));
     server.create_database("theft");
     server.sql(Some("theft"), "CREATE TABLE loot (line text)");
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let source = clients.instead(flavour, &server.config_toml());
     let config = ready(ConfigBuilder::new().source("my", &source).tables(&drill_table("")));
     let file = config.dir().join("secret");

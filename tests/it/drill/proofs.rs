@@ -4,7 +4,8 @@ use std::{fs, path::Path, time::SystemTime};
 
 use mongodb::bson::doc;
 use testkit::{
-    Cmd, ConfigBuilder, MongoServer, MyFlavour, PgServer, PgVersion, Tool, fixture, mysql, mysql_world,
+    Cmd, ConfigBuilder, FakeClients, MongoServer, MyFlavour, PgServer, PgVersion, Tool, fixture, mysql,
+    mysql_world,
     postgres::quote,
     program::quoted,
     reports::{backup, item, ready},
@@ -199,7 +200,7 @@ fn what_is_missing_to_prove_something_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let lines = format!("kind = \"directory\"\npaths = [{}]", quoted(&folder.path().display().to_string()));
     // The client's directory has the server too: it must not be found there unless it is configured.
-    let clients = mysql_world::FakeClients::new(MyFlavour::Mysql97);
+    let clients = FakeClients::of_mysql(MyFlavour::Mysql97);
     let source = clients.instead(MyFlavour::Mysql97, &server.config_toml());
     let builder = ConfigBuilder::new()
         .source("my", &source)

@@ -3,8 +3,8 @@
 use std::fs;
 
 use testkit::{
-    ConfigBuilder, PgServer, PgVersion, Restic, Tool,
-    postgres_world::{FakeClients, World, client_dirs, cmd_with, fill, item},
+    ConfigBuilder, FakeClients, PgServer, PgVersion, Restic, Tool,
+    postgres_world::{World, client_dirs, cmd_with, fill, item},
     running::lives,
     skip_unless,
 };
@@ -158,7 +158,7 @@ fn world() -> Option<World> {
         fill(&server, name, "a", 2_000, name);
         server.psql(name, "CREATE TABLE last AS SELECT 'the only row of the last table' AS text");
     }
-    let clients = FakeClients::install();
+    let clients = FakeClients::of_postgres();
     let dirs = client_dirs(&clients);
     let config = ConfigBuilder::new()
         .tables(RETENTION)

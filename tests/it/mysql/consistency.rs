@@ -1,8 +1,8 @@
 //! All tables of a database are from one moment, whatever is written meanwhile.
 
 use testkit::{
-    Cmd, ConfigBuilder, MyFlavour,
-    mysql_world::{FakeClients, SOURCE, full, server, url},
+    Cmd, ConfigBuilder, FakeClients, MyFlavour,
+    mysql_world::{SOURCE, full, server, url},
     reports::{manifest_of, ready, restore},
     running::Running,
 };
@@ -21,7 +21,7 @@ fn amounts_that_move_during_the_dump_are_counted_once(flavour: MyFlavour) {
     );
     let total = "SELECT (SELECT SUM(amount) FROM a) + (SELECT SUM(amount) FROM z)";
     let before = server.sql(Some("bank"), total);
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let config = ready(ConfigBuilder::new().source(SOURCE, &clients.instead(flavour, &server.config_toml())));
     let hold = clients.hold("bank");
     let mut running = Running::start(Cmd::with(&config).args(["backup", "my/bank"]).into_command());

@@ -3,8 +3,8 @@
 use std::{path::Path, process::Command};
 
 use testkit::{
-    Config, ConfigBuilder, MyFlavour, MyServer,
-    mysql_world::{FakeClients, SOURCE, full, server, url},
+    Config, ConfigBuilder, FakeClients, MyFlavour, MyServer,
+    mysql_world::{SOURCE, full, server, url},
     process::run_ok,
     program::quoted,
     reports::{assert_proven, backup, item, manifest_of, restore},
@@ -136,7 +136,7 @@ fn numbers_that_change_during_the_dump_are_of_one_moment(flavour: MyFlavour) {
     );
     let sums = "SELECT COUNT(*), SUM(f * 1e0), MIN(f * 1e0), MAX(f * 1e0) FROM ";
     let before = ["a", "z"].map(|table| server.sql(Some("n"), &format!("{sums}{table}")));
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let source = clients.instead(flavour, &server.config_toml());
     let config = testkit::reports::ready(ConfigBuilder::new().source(SOURCE, &source));
     let hold = clients.hold("n");

@@ -1,8 +1,8 @@
 //! A failed dump leaves no snapshot, whatever the error, and does not affect other items.
 
 use testkit::{
-    ConfigBuilder, MyFlavour, MyServer,
-    mysql_world::{FakeClients, SOURCE, configured, full, server},
+    ConfigBuilder, FakeClients, MyFlavour, MyServer,
+    mysql_world::{SOURCE, configured, full, server},
     reports::{assert_says, backup, error_of, ids_of, item, manifest_of, ready, try_backup},
 };
 
@@ -48,7 +48,7 @@ fn no_failed_dump_is_committed(flavour: MyFlavour) {
     let server = server(flavour);
     let names = || FAILURES.iter().map(|(name, ..)| *name).chain(["good", "good too"]);
     names().for_each(|name| fill(&server, name));
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let source = clients.instead(flavour, &server.config_toml());
     let retention = "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\nkeep_within = \"0s\"";
     let config = ready(ConfigBuilder::new().tables(retention).source(SOURCE, &source));
@@ -96,7 +96,7 @@ fn a_view_that_breaks_during_the_dump(flavour: MyFlavour) {
             "CREATE TABLE t (x int); INSERT INTO t VALUES (1); CREATE VIEW of_t AS SELECT x FROM t",
         );
     }
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let drop = server.client("mysql");
     let words: Vec<String> = std::iter::once(drop.get_program())
         .chain(drop.get_args())

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 
 use tempfile::TempDir;
 use testkit::{
-    Cmd, Config, ConfigBuilder, MyFlavour, MyOptions, MyServer,
-    mysql_world::{FakeClients, SOURCE, configured, dump_of, exists, full, secret, server, started, url},
+    Cmd, Config, ConfigBuilder, FakeClients, MyFlavour, MyOptions, MyServer,
+    mysql_world::{SOURCE, configured, dump_of, exists, full, secret, server, started, url},
     postgres::assert_same_dump,
     reports::{assert_says, backup, files_below, ready, restore, try_restore},
 };
@@ -111,7 +111,7 @@ fn rows_that_break_a_check_are_loaded_or_the_way_is_told(flavour: MyFlavour) {
         Some("checked"),
         "CREATE TABLE t (id int PRIMARY KEY, n int, CONSTRAINT positive CHECK (n > 0)); INSERT INTO t VALUES (1, 77)",
     );
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let config = changed(&server, &clients, "checked", "sed 's/(1,77)/(1,-77)/'");
     backup(&config);
     let into = ["--into", &url(&server, "again")];
@@ -156,7 +156,7 @@ fn a_script_gets_no_file_of_this_machine(flavour: MyFlavour) {
     let server = server(flavour);
     server.create_database("theft");
     server.sql(Some("theft"), "SET GLOBAL local_infile = ON; CREATE TABLE loot (line text)");
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let config = changed(&server, &clients, "theft", "cat");
     let file = secret(&config, "only for root", "a-secret-of-this-machine\n");
     let steal = format!("LOAD DATA LOCAL INFILE '{}' INTO TABLE loot;", file.display());
@@ -183,7 +183,7 @@ fn commands_of_the_client_in_a_dump_do_nothing(flavour: MyFlavour) {
     let server = server(flavour);
     server.create_database("commands");
     server.sql(Some("commands"), "CREATE TABLE t (x int)");
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     let config = changed(&server, &clients, "commands", "cat");
     let trace = config.dir().join("trace");
     let at = trace.display();

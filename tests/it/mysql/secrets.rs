@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use testkit::{
-    Cmd, ConfigBuilder, MyFlavour, MyOptions, MyServer,
-    mysql_world::{FakeClients, SOURCE, started},
+    Cmd, ConfigBuilder, FakeClients, MyFlavour, MyOptions, MyServer,
+    mysql_world::{SOURCE, started},
     onlookers::{contains, family, visible},
     reports::{files_below, ready, try_backup},
     running::Running,
@@ -20,7 +20,7 @@ fn passwords_are_never_seen(flavour: MyFlavour) {
     let server = started(MyOptions::new(flavour).tcp());
     server.create_database("shop");
     server.sql(Some("shop"), "CREATE TABLE t (x longtext); INSERT INTO t VALUES (REPEAT('x', 3000000))");
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     // Over the port: there the server asks for the password, and a client might show it to ask.
     let source = clients.instead(flavour, &server.config_toml());
     let socket = format!("host = \"{}\"", server.socket().display());

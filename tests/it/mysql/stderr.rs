@@ -1,8 +1,8 @@
 //! What the dump tools say on the way: notes, failures in spite of exit code 0, and what passes by itself.
 
 use testkit::{
-    ConfigBuilder, MyFlavour,
-    mysql_world::{FakeClients, SOURCE, full, server},
+    ConfigBuilder, FakeClients, MyFlavour,
+    mysql_world::{SOURCE, full, server},
     reports::{assert_says, backup, error_of, ids_of, item, ready, try_backup},
 };
 
@@ -17,7 +17,7 @@ fn tool(flavour: MyFlavour) -> &'static str {
 
 fn a_complaint_is_a_failure_whatever_the_exit_code(flavour: MyFlavour) {
     let (server, tool) = (server(flavour), tool(flavour));
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     for database in ["errno", "early", "warned"] {
         server.create_database(database);
         server.sql(Some(database), "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
@@ -51,7 +51,7 @@ fn a_complaint_is_a_failure_whatever_the_exit_code(flavour: MyFlavour) {
 
 fn a_lost_connection_is_tried_again(flavour: MyFlavour) {
     let (server, tool) = (server(flavour), tool(flavour));
-    let clients = FakeClients::new(flavour);
+    let clients = FakeClients::of_mysql(flavour);
     for database in ["once", "limited"] {
         server.create_database(database);
         server.sql(Some(database), "CREATE TABLE t (a int); INSERT INTO t VALUES (1)");

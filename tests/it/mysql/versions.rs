@@ -1,8 +1,8 @@
 //! Families and versions of servers and clients: what does not fit together is refused before anything happens.
 
 use testkit::{
-    ConfigBuilder, MyFlavour, MyOptions, MyServer, Tool,
-    mysql_world::{FakeClients, SOURCE, configured, exists, full, server, started, url},
+    ConfigBuilder, FakeClients, MyFlavour, MyOptions, MyServer, Tool,
+    mysql_world::{SOURCE, configured, exists, full, server, started, url},
     postgres::assert_same_dump,
     program::quoted,
     reports::{assert_says, backup, discover, manifest_of, ready, restore, try_backup, try_restore},

@@ -3,15 +3,14 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use testkit::{
-    Cmd, Config, ConfigBuilder, PgOptions, PgServer, PgVersion, Tool, process::run_ok, program::quoted,
-    skip_unless,
+    Cmd, Config, ConfigBuilder, LockedTable, PgOptions, PgServer, PgVersion, Tool, onlookers::family,
+    process::run_ok, program::quoted, skip_unless,
 };
 
 use super::support::{SOURCE, assert_says, client_dirs, item, ready, snapshots, try_backup};
@@ -92,53 +91,6 @@ fn tls_is_verified_and_wrong_secrets_say_what_to_do() {
     assert!(!ran.stderr.contains("Wrong-5d1c") && !ran.stdout.contains("Wrong-5d1c"));
 }
 
-/// A session that keeps a table locked until it is dropped.
-struct Locked(Child);
-
-impl Locked {
-    fn hold(server: &PgServer, database: &str, table: &str) -> Self {
-        let mut psql = server.client("psql");
-        psql.args(["-XqAt", "-d", database]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = psql.spawn().unwrap();
-        let sql = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;\n\\echo locked\n");
-        child.stdin.as_mut().unwrap().write_all(sql.as_bytes()).unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
-        Self(child)
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        self.0.wait().ok();
-    }
-}
-
-/// A process and all that descend from it.
-fn family(root: u32) -> BTreeSet<u32> {
-    let mut parents = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // The second field is a name in parentheses that may hold anything; the fourth is the parent.
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());
-        parents.extend(parent.map(|parent| (pid, parent)));
-    }
-    let mut family = BTreeSet::from([root]);
-    loop {
-        let more: Vec<_> = parents.iter().filter(|(_, p)| family.contains(p)).map(|(pid, _)| *pid).collect();
-        let before = family.len();
-        family.extend(more);
-        if family.len() == before {
-            return family;
-        }
-    }
-}
-
 /// What any user (arguments) or the same user (environment) can read of a process.
 fn visible(pid: u32) -> Vec<u8> {
     let read = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
@@ -157,7 +109,7 @@ fn no_password_is_in_arguments_or_environment() {
     server.psql("shop", "CREATE TABLE t AS SELECT 1 AS x");
     let ca = server.ca_file().unwrap().to_str().unwrap().to_owned();
     let config = over_tls(&server, &ca, PgServer::PASSWORD);
-    let lock = Locked::hold(&server, "shop", "t");
+    let lock = LockedTable::hold(&server, "shop", "t");
     let mut command = Cmd::with(&config).args(["--json", "backup", "pg/shop"]).into_command();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
 

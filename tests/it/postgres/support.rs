@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
+pub use testkit::reports::{assert_says, backup, edit, item, ready, snapshot_of, try_backup};
 use testkit::{Cmd, Config, ConfigBuilder, PgServer, PgVersion, Ran, postgres::quote, program::quoted};
 
 /// The name of the source in the configurations of these tests.
@@ -34,46 +35,6 @@ pub fn as_account(server: &PgServer, account: &str, more: &str) -> String {
         quoted(account),
         client_dirs(&[server.version()])
     )
-}
-
-/// Writes the configuration and creates its repository.
-pub fn ready(builder: ConfigBuilder) -> Config {
-    let config = builder.build();
-    Cmd::with(&config).arg("init").run().ok();
-    config
-}
-
-/// Replaces a text in a configuration, as an operator edits it.
-pub fn edit(config: &Config, from: &str, to: &str) {
-    let text = std::fs::read_to_string(config.path()).unwrap();
-    assert!(text.contains(from), "{from:?} is not in {text}");
-    std::fs::write(config.path(), text.replace(from, to)).unwrap();
-}
-
-/// `backup --json` of everything, or of what is named.
-pub fn try_backup(config: &Config, what: &[&str]) -> Ran {
-    Cmd::with(config).args(["--json", "backup"]).args(what).run()
-}
-
-/// The report of a backup that must succeed as a whole.
-#[track_caller]
-pub fn backup(config: &Config) -> Value {
-    try_backup(config, &[]).ok().json()
-}
-
-/// An item of a backup's report.
-#[track_caller]
-pub fn item<'a>(report: &'a Value, name: &str) -> &'a Value {
-    let items = report["items"].as_array().expect("a list of items");
-    items.iter().find(|item| item["item"] == name).unwrap_or_else(|| panic!("no item {name:?} in {report:#}"))
-}
-
-/// The snapshot of an item of a backup's report.
-#[track_caller]
-pub fn snapshot_of<'a>(report: &'a Value, name: &str) -> &'a str {
-    item(report, name)["snapshot"]
-        .as_str()
-        .unwrap_or_else(|| panic!("{name:?} has no snapshot in {report:#}"))
 }
 
 /// What the program lists as stored.
@@ -185,12 +146,4 @@ pub fn usage(folder: &Path) -> (u64, usize) {
         total = (total.0 + of_entry.0, total.1 + of_entry.1);
     }
     total
-}
-
-/// Fails unless every text occurs.
-#[track_caller]
-pub fn assert_says(text: &str, wanted: &[&str]) {
-    for part in wanted {
-        assert!(text.contains(part), "{part:?} is not said in:\n{text}");
-    }
 }
