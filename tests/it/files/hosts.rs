@@ -1,5 +1,5 @@
-//! Two hosts that share a repository and call their sources the same, a machine that replaces another, a clock that was wrong,
-//! and what is removed by hand.
+//! Two hosts that share a repository and call their sources the same, a machine that replaces another, and the removal of
+//! snapshots by hand.
 
 use std::{
     fs,
@@ -17,19 +17,19 @@ use testkit::{
 use super::support::text;
 
 /// A repository of several hosts. Each has a directory `data` of its own, the source `disk` and its own state.
-struct Shared {
-    dir: tempfile::TempDir,
-    config: Config,
+pub struct Shared {
+    pub dir: tempfile::TempDir,
+    pub config: Config,
 }
 
 impl Shared {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self { dir, config: ready(ConfigBuilder::new()) }
     }
 
     /// The configuration of a host, whose directory holds the file `of-HOST`.
-    fn host(&self, host: &str) -> Host {
+    pub fn host(&self, host: &str) -> Host {
         let folder = self.dir.path().join(host);
         let root = folder.join("data");
         fs::create_dir_all(&root).unwrap();
@@ -49,22 +49,22 @@ impl Shared {
     }
 }
 
-struct Host {
-    folder: PathBuf,
-    config: PathBuf,
+pub struct Host {
+    pub folder: PathBuf,
+    pub config: PathBuf,
 }
 
 impl Host {
-    fn cmd(&self, args: &[&str]) -> Cmd {
+    pub fn cmd(&self, args: &[&str]) -> Cmd {
         Cmd::new().arg("--config").arg(&self.config).args(args)
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub fn run(&self, args: &[&str]) -> Ran {
         self.cmd(args).run()
     }
 
     /// At this moment of its clock, in UTC.
-    fn at(&self, moment: &str, args: &[&str]) -> Ran {
+    pub fn at(&self, moment: &str, args: &[&str]) -> Ran {
         self.cmd(args)
             .env("LD_PRELOAD", Tool::Faketime.path().unwrap())
             .env("FAKETIME", format!("@{moment}"))
@@ -74,28 +74,28 @@ impl Host {
     }
 
     #[track_caller]
-    fn json(&self, args: &[&str]) -> Value {
+    pub fn json(&self, args: &[&str]) -> Value {
         let mut all = vec!["--json"];
         all.extend(args);
         self.run(&all).ok().json()
     }
 
-    fn edit(&self, from: &str, to: &str) {
+    pub fn edit(&self, from: &str, to: &str) {
         let text = fs::read_to_string(&self.config).unwrap();
         assert!(text.contains(from), "{from:?} is not in {text}");
         fs::write(&self.config, text.replace(from, to)).unwrap();
     }
 
-    fn out(&self, name: &str) -> PathBuf {
+    pub fn out(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 }
 
-fn hosts(listed: &Value) -> Vec<&str> {
+pub fn hosts(listed: &Value) -> Vec<&str> {
     listed["snapshots"].as_array().unwrap().iter().map(|s| s["host"].as_str().unwrap()).collect()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let entries =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     entries.collect()
@@ -250,110 +250,6 @@ fn a_history_that_took_two_hosts_for_one_is_put_right() {
 }
 
 #[test]
-fn a_snapshot_dated_in_the_future_makes_nothing_look_well_and_can_be_removed() {
-    skip_unless!(Tool::Faketime);
-    let shared = Shared::new();
-    let a = shared.host("a");
-    a.at("2026-10-05 02:00:00", &["backup"]).ok();
-    fs::write(a.folder.join("data/of-the-future"), "x").unwrap();
-    a.at("2027-10-05 02:00:00", &["backup"]).ok();
-    let listed = a.json(&["snapshots"]);
-    let ids: Vec<&str> =
-        listed["snapshots"].as_array().unwrap().iter().map(|s| s["id"].as_str().unwrap()).collect();
-    let [first, future] = ids[..] else { panic!("{listed:#}") };
-
-    let ledger = a.at("2026-10-09 02:00:00", &["--json", "status"]).ok().json();
-    let entry = item(&ledger, "data");
-    let age = entry["age_seconds"].as_i64().unwrap();
-    assert!((345_000..346_000).contains(&age), "four days, not less than none: {age}");
-    assert_eq!((&entry["snapshot"], &entry["state"]), (&first.into(), &"late".into()));
-    let kinds: Vec<_> =
-        entry["problems"].as_array().unwrap().iter().map(|problem| &problem["kind"]).collect();
-    assert_eq!(kinds, ["future-snapshot", "late"]);
-    assert_eq!(ledger["summary"]["backed_up"], 0);
-
-    let moment = "2026-10-05 03:00:00";
-    a.at(moment, &["status", "--check"]).expect_code(5);
-    let text_of = a.at(moment, &["status"]).ok().stdout;
-    assert_says(
-        &text_of,
-        &["dated in the future", &format!("tik-backup forget 'disk/data' --id {}", &future[..8])],
-    );
-    let (now, then) = (a.out("now"), a.out("then"));
-    let ran = a.at(moment, &["restore", "disk/data", "--to", text(&now)]).ok();
-    assert_says(&ran.stderr, &["is ignored because it is dated in the future", &future[..8]]);
-    assert_eq!(names(&now), ["of-a"]);
-    let ran = a.at(moment, &["restore", "disk/data", "--at", future, "--to", text(&then)]).ok();
-    assert_says(&ran.stderr, &["is dated in the future", "a clock was wrong"]);
-    assert_eq!(names(&then).len(), 2);
-    let drilled = a.at(moment, &["--json", "drill", "disk/data"]).ok();
-    assert_eq!(drilled.json()["items"][0]["snapshot"], *first);
-    assert_says(&drilled.stderr, &["is ignored because"]);
-    // Until it is removed, nothing older is.
-    a.edit("[sources.disk]", "[retention]\nkeep_last = 1\nkeep_daily = 0\nkeep_weekly = 0\n[sources.disk]");
-    let ran = a.at(moment, &["backup"]).ok();
-    assert_says(&ran.stderr, &["dated in the future", "retention is held", "tik-backup forget"]);
-
-    // Of what is still backed up only single snapshots can be removed, in two steps.
-    let ran = a.at(moment, &["forget", "disk/data"]).expect_code(2);
-    assert_says(&ran.stderr, &["still backed up", "--id"]);
-    let shown = a.at(moment, &["--json", "forget", "disk/data", "--id", &future[..8]]).ok().json();
-    assert_eq!((&shown["removed"], &shown["snapshots"][0]["id"]), (&false.into(), &future.into()));
-    let code = shown["confirm"].as_str().unwrap();
-    a.at(moment, &["forget", "disk/data", "--id", &future[..8], "--confirm", "00000000"]).expect_code(2);
-    assert_eq!(a.json(&["snapshots"])["snapshots"].as_array().unwrap().len(), 3, "nothing was removed yet");
-    let ran = a.at(moment, &["forget", "disk/data", "--id", &future[..8], "--confirm", code]).ok();
-    assert_says(&ran.stdout, &["removed 1 snapshot of the host a"]);
-    a.at(moment, &["status", "--check"]).ok();
-}
-
-#[test]
-fn where_several_snapshots_are_dated_in_the_future_this_machines_clock_is_suspected() {
-    skip_unless!(Tool::Faketime);
-    let shared = Shared::new();
-    let a = shared.host("a");
-    for day in ["2027-10-05 02:00:00", "2027-10-06 02:00:00", "2027-10-07 02:00:00"] {
-        a.at(day, &["backup"]).ok();
-    }
-    let moment = "2026-10-05 03:00:00";
-    let said = |number: &str| format!("{number} snapshots are dated in the future, the last, ");
-    let shown = a.at(moment, &["--json", "status"]).ok().json();
-    let problem = &item(&shown, "data")["problems"][0];
-    let (found, hint) = (problem["text"].as_str().unwrap(), problem["hint"].as_str().unwrap());
-    assert_says(
-        found,
-        &[said("3").as_str(), "perhaps the clock of this machine is behind, it says 2026-10-05"],
-    );
-    assert_says(hint, &["set the clock of this machine"]);
-    assert!(!hint.contains("tik-backup forget"), "{hint}");
-    // The run says the same, and removes nothing.
-    let ran = a.at(moment, &["backup"]).ok();
-    assert_says(&ran.stderr, &[said("3").as_str(), "perhaps the clock of this machine is behind", hint]);
-    assert!(!ran.stderr.contains("tik-backup forget"), "{}", ran.stderr);
-    // With the right clock none of them is of the future.
-    let shown = a.at("2027-10-07 03:00:00", &["--json", "status"]).ok().json();
-    assert!(!shown["items"].to_string().contains("future-snapshot"), "{shown:#}");
-}
-
-#[test]
-fn where_all_snapshots_are_dated_in_the_future_the_newest_is_used_with_a_warning() {
-    skip_unless!(Tool::Faketime);
-    let shared = Shared::new();
-    let a = shared.host("a");
-    a.at("2027-10-05 02:00:00", &["backup"]).ok();
-    let ledger = a.at("2026-10-05 03:00:00", &["--json", "status"]).ok().json();
-    let entry = item(&ledger, "data");
-    assert_eq!(
-        (&entry["age_seconds"], &entry["snapshots"], &entry["state"]),
-        (&Value::Null, &1.into(), &"suspicious".into())
-    );
-    assert_eq!(ledger["summary"]["backed_up"], 0);
-    let ran = a.at("2026-10-05 03:00:00", &["restore", "disk/data", "--to", text(&a.out("out"))]).ok();
-    assert_says(&ran.stderr, &["is dated in the future"]);
-    assert_eq!(names(&a.out("out")), ["of-a"]);
-}
-
-#[test]
 fn what_belongs_to_nothing_is_listed_and_removed_exactly_as_it_was_shown() {
     let shared = Shared::new();
     let (a, b) = (shared.host("a"), shared.host("b"));
@@ -404,154 +300,6 @@ fn what_belongs_to_nothing_is_listed_and_removed_exactly_as_it_was_shown() {
     let code = a.json(&["forget", "disk"])["confirm"].as_str().unwrap().to_owned();
     a.run(&["forget", "disk", "--confirm", &code]).ok();
     assert_eq!(a.run(&["snapshots"]).ok().stdout, "no snapshots\n");
-}
-
-#[test]
-fn a_name_that_nobody_knows_is_a_slip_that_leaves_nothing_behind() {
-    let shared = Shared::new();
-    let a = shared.host("a");
-    a.run(&["backup"]).ok();
-    let to = a.out("out");
-    for command in [
-        &["backup", "disk/dta"][..],
-        &["backup", "--dry-run", "disk/dta"],
-        &["snapshots", "disk/dta"],
-        &["accept", "disk/dta"],
-        &["drill", "disk/dta"],
-        &["ls", "disk/dta"],
-        &["forget", "disk/dta"],
-        &["restore", "disk/dta", "--to", text(&to)],
-        &["restore", "dsk/data", "--to", text(&to)],
-    ] {
-        assert_says(&a.run(command).expect_code(2).stderr, &["did you mean disk/data?"]);
-    }
-    for command in [
-        &["backup", "dsk"][..],
-        &["discover", "dsk"],
-        &["snapshots", "dsk"],
-        &["accept", "dsk"],
-        &["drill", "dsk"],
-    ] {
-        assert_says(&a.run(command).expect_code(2).stderr, &["did you mean disk?"]);
-    }
-    let ledger = a.json(&["status", "--all"]);
-    assert_eq!(ledger["items"].as_array().unwrap().len(), 1, "{ledger:#}");
-    a.run(&["status", "--check"]).ok();
-
-    // What is new is found by its name; what was there once and is not any more is a failure.
-    let (more, config) = (a.folder.join("more"), fs::read_to_string(&a.config).unwrap());
-    fs::create_dir(&more).unwrap();
-    fs::write(more.join("file"), "x").unwrap();
-    let line = config.lines().find(|line| line.starts_with("paths")).unwrap();
-    a.edit(line, &line.replace(']', &format!(", {}]", quoted(text(&more)))));
-    a.run(&["backup", "disk/more"]).ok();
-    a.edit(&format!(", {}]", quoted(text(&more))), "]");
-    a.run(&["backup", "disk/more"]).expect_code(1);
-    a.run(&["restore", "disk/more", "--to", text(&to)]).ok();
-}
-
-#[test]
-fn a_machine_does_not_take_over_the_name_of_a_host_that_lives() {
-    skip_unless!(Tool::Faketime);
-    let shared = Shared::new();
-    let (dead, new) = (shared.host("host1"), shared.host("newbox"));
-    dead.at("2026-10-05 00:00:00", &["backup"]).ok();
-    let to = new.out("out");
-    let restore = ["restore", "disk/data", "--to", text(&to)];
-    let now = "2026-10-15 02:00:00";
-    let ran = new.at(now, &restore).expect_code(1);
-    assert_says(&ran.stderr, &["--host host1` uses them", "host = \"host1\""]);
-    // With another live one, it is undefined which of the two it replaces.
-    shared.host("host2").at("2026-10-14 04:55:00", &["backup"]).ok();
-    for command in [&restore[..], &["ls", "disk/data"], &["drill", "disk/data"], &["drill"]] {
-        let ran = new.at(now, command).expect_code(1);
-        let parts =
-            ["--host HOST`", "(host2: newest 21 h ago, host1: newest 10 days ago)", "host = \"HOST\""];
-        assert_says(&ran.stderr, &parts);
-        assert!(!ran.stderr.contains("--host host2"), "{}", ran.stderr);
-    }
-    let status = new.at(now, &["status"]).ok().stdout;
-    assert!(!status.contains("--host host2") && !status.contains("host = \"host2\""), "{status}");
-
-    // After its own first backup the past of the others is named where it is asked for.
-    new.at(now, &["backup"]).ok();
-    let at = ["--at", "2026-10-06"];
-    let ran = new.at(now, &[&restore[..], &at].concat()).expect_code(1);
-    assert_says(
-        &ran.stderr,
-        &["or earlier; other hosts have: host1 (1 snapshot", " --at 2026-10-0", "--host host1`"],
-    );
-    assert!(!ran.stderr.contains("host2") && !ran.stderr.contains("host = "), "{}", ran.stderr);
-    let theirs = new.json(&["snapshots", "--host", "host1"]);
-    let id = theirs["snapshots"][0]["id"].as_str().unwrap();
-    for command in
-        [&["drill", "disk/data", "--at", &id[..8]][..], &[&restore[..], &["--at", &id[..8]]].concat()]
-    {
-        let ran = new.at(now, command).expect_code(1);
-        assert_says(&ran.stderr, &[&format!("'disk/data' --at {} --host host1`", &id[..8])]);
-    }
-    // What is gone for long may be removed; what lives is not among what is to be removed.
-    let status = new.at(now, &["status"]).ok().stdout;
-    assert_says(&status, &["of a host that is gone `tik-backup forget`"]);
-    let orphans = new.at(now, &["--json", "forget"]).ok().json();
-    let recent: Vec<_> =
-        orphans["orphans"].as_array().unwrap().iter().map(|o| (&o["host"], &o["recent"])).collect();
-    assert_eq!(recent, [(&"host1".into(), &false.into()), (&"host2".into(), &true.into())]);
-}
-
-#[test]
-fn a_host_that_nobody_knows_is_refused_with_the_nearest_name() {
-    let shared = Shared::new();
-    let host = shared.host("vm-one");
-    let empty = host.run(&["status", "--host", "x"]).expect_code(2);
-    assert!(!empty.stderr.contains("it has snapshots of"), "{}", empty.stderr);
-    host.run(&["backup"]).ok();
-    let to = host.out("out");
-    for command in [
-        &["forget"][..],
-        &["forget", "disk"],
-        &["forget", "disk/data"],
-        &["forget", "--id", "0123abcd"],
-        &["snapshots"],
-        &["snapshots", "disk"],
-        &["status"],
-        &["ls", "disk/data"],
-        &["drill"],
-        &["drill", "disk/data"],
-        &["restore", "disk/data", "--to", text(&to)],
-    ] {
-        let ran = host.run(&[command, &["--host", "vm-onn"]].concat()).expect_code(2);
-        assert_says(&ran.stderr, &["no snapshot of a host vm-onn", "did you mean vm-one?"]);
-        assert!(!ran.stderr.contains("replaces") && !ran.stderr.contains("host = "), "{}", ran.stderr);
-    }
-    assert_says(&host.run(&["forget", "--host", "vm-one"]).ok().stdout, &["still backed up"]);
-}
-
-#[test]
-fn an_empty_name_of_a_host_is_refused() {
-    let shared = Shared::new();
-    let ran = shared.host("a").run(&["snapshots", "--host", ""]).expect_code(2);
-    assert_says(&ran.stderr, &["--host is empty", "--all-hosts"]);
-}
-
-#[test]
-fn hosts_with_odd_names_are_named_as_they_can_be_given() {
-    let shared = Shared::new();
-    let new = shared.host("new");
-    let odd = shared.host("dash");
-    odd.edit("host = \"dash\"", "host = \"-rf\"");
-    odd.run(&["backup"]).ok();
-    assert_says(&new.run(&["ls", "disk/data"]).expect_code(1).stderr, &["ls 'disk/data' --host=-rf`"]);
-    assert_says(&new.run(&["ls", "disk/data", "--host=-rf"]).ok().stdout, &["of-dash"]);
-    assert_says(&new.run(&["forget", "disk/data", "--host=-rf"]).ok().stdout, &["--host=-rf --confirm"]);
-
-    let shared = Shared::new();
-    let (new, odd) = (shared.host("new"), shared.host("bell"));
-    odd.edit("host = \"bell\"", "host = \"be\\u202ell\"");
-    odd.run(&["backup"]).ok();
-    let ran = new.run(&["ls", "disk/data"]).expect_code(1);
-    assert_says(&ran.stderr, &["--host 'be\\u{202e}ll'`"]);
-    assert_says(&new.run(&["ls", "disk/data", "--host", "be\\u{202e}ll"]).ok().stdout, &["of-bell"]);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod changes;
 mod failures;
+mod future;
+mod host_names;
 mod hosts;
 mod parts;
 mod patterns;
