@@ -158,7 +158,7 @@ pub(super) fn preparation(page: &mut Page, config: &Config) {
     page.line("");
     let mut lines = environment(config);
     lines.push(
-        "# A directory for unencrypted files: with room for the largest item, readable by nobody else."
+        "# A directory for unencrypted files: with room for the largest item, readable only by its owner."
             .to_owned(),
     );
     lines.push(unless_set("SCRATCH", "/var/tmp/recovery"));
