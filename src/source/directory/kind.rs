@@ -46,7 +46,7 @@ impl Kind for DirectoryKind {
             ),
             (
                 &["sqlite", "sqlite3", "redis"],
-                "its files can be backed up as \"directory\", from a copy that it makes itself: while it runs they change",
+                "back up a copy that its own backup command makes, with kind \"directory\": its files change while it runs",
             ),
         ]
     }
