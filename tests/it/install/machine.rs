@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread::sleep,
@@ -14,9 +14,13 @@ use std::{
 use tempfile::TempDir;
 use testkit::{Tool, skip, tools::in_ci};
 
-/// Mounts the layer and starts systemd, in a mount namespace that ends with it. `$1` is a directory, `$2` a name.
+/// Mounts the layer and starts systemd, in a mount namespace that ends with it. `$1` is a directory, `$2` a name, and all
+/// further arguments are control groups.
 const BOOT: &str = r#"
 set -e
+for group in "${@:3}"; do
+    echo $$ >"$group/cgroup.procs"
+done
 mkdir "$1/memory" "$1/root"
 mount -t tmpfs tmpfs "$1/memory"
 mkdir "$1/memory/upper" "$1/memory/work"
@@ -35,6 +39,7 @@ exec systemd-nspawn --quiet --directory "$1/root" --machine "$2" --register=no -
 pub struct Machine {
     process: Child,
     leader: i32,
+    groups: Vec<PathBuf>,
     dir: TempDir,
 }
 
@@ -51,6 +56,7 @@ impl Machine {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("tik-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let dir = tempfile::Builder::new().prefix("tik-machine-").tempdir().unwrap();
+        let groups = own_groups(&name);
         let log = fs::File::create(dir.path().join("log")).unwrap();
         let process = Command::new("unshare")
             .args([
@@ -66,12 +72,13 @@ impl Machine {
             ])
             .arg(dir.path())
             .arg(name)
+            .args(&groups)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
-        let mut machine = Self { process, leader: 0, dir };
+        let mut machine = Self { process, leader: 0, groups, dir };
         if machine.wait_for_boot() {
             return Some(machine);
         }
@@ -172,7 +179,39 @@ impl Drop for Machine {
             }
             sleep(Duration::from_millis(20));
         }
+        for group in &self.groups {
+            remove_group(group);
+        }
     }
+}
+
+/// Makes a control group of this name below that of this process in each hierarchy which systemd uses. Two machines in the
+/// same group would remove each other's groups.
+fn own_groups(name: &str) -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let found =
+        |prefix: &str| Some(own.lines().find_map(|line| line.split_once(prefix))?.1.trim_start_matches('/'));
+    let roots = [
+        ("/sys/fs/cgroup/systemd", ":name=systemd:"),
+        ("/sys/fs/cgroup/unified", "0::"),
+        ("/sys/fs/cgroup", "0::"),
+    ];
+    roots
+        .into_iter()
+        .filter(|(root, _)| Path::new(root).join("cgroup.procs").exists())
+        .filter_map(|(root, prefix)| Some(Path::new(root).join(found(prefix)?).join(name)))
+        .filter(|group| fs::create_dir(group).is_ok())
+        .collect()
+}
+
+/// Removes a control group with those below it, which are empty when their processes have ended.
+fn remove_group(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_group(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }
 
 /// The first process of a process namespace below `ancestor`.
