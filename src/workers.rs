@@ -119,11 +119,14 @@ mod tests {
     #[test]
     fn one_that_takes_long_holds_up_no_other() {
         let at = Mutex::new(Vec::new());
-        map(&[100, 0, 0, 0], 2, |pause| {
-            thread::sleep(Duration::from_millis(*pause));
-            at.lock().push(*pause);
+        map(&[true, false, false, false], 2, |is_slow| {
+            // It lasts until all others are done.
+            while *is_slow && at.lock().len() < 3 {
+                thread::sleep(Duration::from_millis(1));
+            }
+            at.lock().push(*is_slow);
         });
-        assert_eq!(at.into_inner(), [0, 0, 0, 100]);
+        assert_eq!(at.into_inner(), [false, false, false, true]);
     }
 
     #[test]
@@ -140,11 +143,19 @@ mod tests {
         let begun = AtomicUsize::new(0);
         let result = try_map(&numbers, 2, &stop, "another one failed", |number| {
             begun.fetch_add(1, Ordering::Relaxed);
-            if *number == 3 { Err(Error::failed("broken")) } else { Ok(*number) }
+            match *number {
+                3 => Err(Error::failed("broken")),
+                // The other thread is not through with everything before this one has failed.
+                4.. => {
+                    stop.wait(Duration::from_secs(60));
+                    Ok(*number)
+                }
+                _ => Ok(*number),
+            }
         });
         assert_eq!(result.unwrap_err().summary(), "broken");
         assert_eq!(stop.reason(), Some("another one failed"));
-        assert!(begun.into_inner() < 1000);
+        assert!(begun.into_inner() <= 5);
         let all = try_map(&numbers, 2, &Cancel::new(), "", |number| Ok(*number));
         assert_eq!(all.unwrap(), numbers);
         assert!(try_map(&numbers, 2, &stop, "", |number| Ok(*number)).unwrap().is_empty());
