@@ -42,7 +42,7 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
-    /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
+    /// The target is a scratch server: nothing outside of it may be accessed, and it needs no write-ahead log.
     pub scratch: bool,
 }
 
