@@ -30,6 +30,8 @@ const MAX_TEXT: usize = 1 << 20;
 const MAX_HELD: usize = 4 << 20;
 /// The approximate memory of an element besides its texts.
 const ELEMENT: usize = 128;
+/// Most entries are not larger than this, in bytes.
+const USUAL: usize = 2 << 10;
 const BREAKS_OFF: &str = "the XML breaks off";
 
 /// An entry of a list.
@@ -214,7 +216,7 @@ impl Frame<'_> {
         let name = name.as_ref();
         if self.begins_entry() {
             let entry = Entry { kind: name.to_owned(), name: None, xml: String::new() };
-            let writer = Writer::new(Vec::new());
+            let writer = Writer::new(Vec::with_capacity(USUAL));
             self.entry = Some(Open { entry, writer, depth: self.depth, in_name: false });
         } else if let Some(open) = &mut self.entry {
             if self.depth == open.depth + 1 && name == "Name" && open.entry.name.is_none() {

@@ -1,6 +1,6 @@
 //! The content of an item's newest snapshot, for the run that makes the next one. Nothing is read before a source requests it.
 
-use std::{collections::HashMap, io::Write, path::Path, sync::OnceLock};
+use std::{collections::HashMap, io::Write, ops::Range, path::Path, sync::OnceLock};
 
 use parking_lot::Mutex;
 
@@ -177,5 +177,9 @@ impl Files for PreviousItem<'_> {
 
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64> {
         self.noted(self.its_files().and_then(|files| files.copy(path, target)))
+    }
+
+    fn copy_range(&self, path: &str, range: Range<u64>, target: &mut dyn Write) -> Result<()> {
+        self.noted(self.its_files().and_then(|files| files.copy_range(path, range, target)))
     }
 }

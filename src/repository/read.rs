@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     ffi::OsStr,
     io::{self, Write},
+    ops::Range,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -27,7 +28,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    stream::files::{self, Files},
+    stream::files::{self, Files, Part},
 };
 
 /// The hint for an unreadable part of a snapshot.
@@ -185,6 +186,35 @@ impl<'a> SnapshotFiles<'a> {
         Ok(target.bytes)
     }
 
+    /// The chunks of a file that contain a range, as a file, and the position of the first of them.
+    fn chunks_of(&self, path: &str, file: &FoundFile, range: &Range<u64>) -> Result<(Node, u64)> {
+        if range.start > range.end || range.end > file.bytes {
+            return Err(Error::failed(format!("{path} of {} ends too early", self.what())));
+        }
+        let (mut position, mut start) = (0_u64, None);
+        let mut part = Vec::new();
+        for id in &file.content {
+            if position >= range.end {
+                break;
+            }
+            let id = DataId::from(*id);
+            let entry = self.reader.repo.get_index_entry(&id).map_err(|error| {
+                rustic_error(&format!("cannot read {path} of {}", self.what()), error).hint(UNREADABLE)
+            })?;
+            let end = position + u64::from(entry.data_length());
+            if end > range.start {
+                start.get_or_insert(position);
+                part.push(id);
+            }
+            position = end;
+        }
+        let start = start.unwrap_or(range.start);
+        let meta = Metadata { size: position.saturating_sub(start), ..Metadata::default() };
+        let mut node = Node::new_node(OsStr::new(""), NodeType::File, meta);
+        node.content = Some(part);
+        Ok((node, start))
+    }
+
     /// The directory of the item.
     fn item_folder(&self) -> Result<Node> {
         self.reader.repo.node_from_path(self.snapshot.file.tree, Path::new(&self.top)).map_err(|e| {
@@ -264,6 +294,14 @@ impl Files for SnapshotFiles<'_> {
     fn copy(&self, path: &str, target: &mut dyn Write) -> Result<u64> {
         let file = self.needed(path)?;
         self.dump(Path::new(path), &file_node(&file), target)
+    }
+
+    fn copy_range(&self, path: &str, range: Range<u64>, target: &mut dyn Write) -> Result<()> {
+        let file = self.needed(path)?;
+        let (node, start) = self.chunks_of(path, &file, &range)?;
+        let mut part = Part::new(target, range.start - start..range.end - start);
+        let copied = self.dump(Path::new(path), &node, &mut part);
+        part.finish(path, copied.map(drop))
     }
 }
 

@@ -38,9 +38,11 @@ pub struct Options {
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
+    /// How many connections to the target are used at most; by default as many as this machine has processors, up to four.
+    pub jobs: Option<usize>,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
-    /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
+    /// The target is a scratch server: nothing outside of it may be accessed, and it needs no write-ahead log.
     pub scratch: bool,
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
+    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
     process::Stdio,
@@ -55,6 +56,7 @@ pub struct Command {
     cancel: Cancel,
     observer: Option<LineObserver>,
     output_observer: Option<LineObserver>,
+    input: Option<File>,
 }
 
 impl Command {
@@ -77,6 +79,7 @@ impl Command {
             cancel: Cancel::new(),
             observer: None,
             output_observer: None,
+            input: None,
         }
     }
 
@@ -129,6 +132,13 @@ impl Command {
         self
     }
 
+    /// The file that is the tool's stdin if it is started with [`Command::spawn_output`].
+    #[must_use]
+    pub fn input(mut self, file: File) -> Self {
+        self.input = Some(file);
+        self
+    }
+
     /// Names the item (`source/item`) in error messages.
     #[must_use]
     pub fn item(mut self, item: impl Into<String>) -> Self {
@@ -170,9 +180,10 @@ impl Command {
     }
 
     /// Starts the tool to read its stdout.
-    pub fn spawn_output(self) -> Result<ChildOutput> {
+    pub fn spawn_output(mut self) -> Result<ChildOutput> {
         let (idle_timeout, cancel) = (self.idle_timeout, self.cancel.clone());
-        let mut process = self.start(Stdio::null())?;
+        let stdin = self.input.take().map_or_else(Stdio::null, Stdio::from);
+        let mut process = self.start(stdin)?;
         let pipe = take_stdout(&mut process, &cancel, PORTION)?;
         Ok(ChildOutput { process, pipe, cancel, idle_timeout, bytes: 0, end: None })
     }

@@ -3,13 +3,14 @@
 use std::{
     collections::HashMap,
     io::{self, Write},
+    ops::Range,
     path::{Path, PathBuf},
 };
 
 use crate::{
     error::{Error, Result},
     source::MANIFEST,
-    stream::files::{Content, Files, Node, NodeKind},
+    stream::files::{Content, Files, Node, NodeKind, Part},
 };
 
 /// The kind of damage.
@@ -144,6 +145,19 @@ impl Files for Tampered<'_> {
             }
             How::Deleted(gone) if gone == path => Err(Error::failed(format!("there is no {path}"))),
             _ => self.files.copy(self.origin(path), target),
+        }
+    }
+
+    fn copy_range(&self, path: &str, range: Range<u64>, target: &mut dyn Write) -> Result<()> {
+        match &self.how {
+            How::Swapped(..) | How::Added(_) | How::Permissions(_) => {
+                self.files.copy_range(self.origin(path), range, target)
+            }
+            How::Truncated(_) | How::Deleted(_) | How::Manifest(_) => {
+                let mut part = Part::new(target, range);
+                let copied = self.copy(path, &mut part);
+                part.finish(path, copied.map(drop))
+            }
         }
     }
 }

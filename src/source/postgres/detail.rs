@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::archive::{TocEntry, routes};
+use super::archive::{Block, TocEntry, routes};
 use crate::{
     source::{
         kind::Kind,
@@ -50,6 +50,9 @@ pub struct Detail {
     /// Settings of the server that the target of a restore needs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub server_settings: Vec<ServerSetting>,
+    /// Where the data of each entry is in the dump; absent in older manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<Block>,
 }
 
 impl manifest::Detail for Detail {

@@ -303,6 +303,7 @@ fn describe(
         schema_objects,
         by_column: detail::by_column(&summary.toc),
         server_settings,
+        blocks: if summary.complete { summary.blocks } else { Vec::new() },
         ..Detail::default()
     });
 }

@@ -81,6 +81,17 @@ impl Psql {
         database: &str,
         cancel: &Cancel,
     ) -> Result<Self> {
+        Self::connect_within(client, connection, database, cancel, CONNECT)
+    }
+
+    /// As [`Psql::connect`]; the server must have accepted the session within this time.
+    pub(crate) fn connect_within(
+        client: &Client,
+        connection: &Connection,
+        database: &str,
+        cancel: &Cancel,
+        limit: Duration,
+    ) -> Result<Self> {
         let mut command = connection
             .command(client.tool("psql"))
             .args([
@@ -113,16 +124,18 @@ impl Psql {
             writer,
             reader,
             place,
-            timeout: CONNECT,
+            timeout: limit,
             connected: false,
             busy: false,
             dead: None,
         };
         // psql ends if it cannot connect, and does not read before it has connected.
         psql.exchange("").map_err(|error| psql.not_connected(error))?;
-        psql.timeout = QUERY;
         psql.connected = true;
+        // A pooler may accept the session and let its first query wait.
+        psql.timeout = if limit < CONNECT { limit } else { QUERY };
         psql.execute(SETTINGS)?;
+        psql.timeout = QUERY;
         Ok(psql)
     }
 

@@ -12,6 +12,7 @@ mod pooler;
 mod restore;
 mod restore_continue;
 mod restore_extensions;
+mod restore_parallel;
 mod restore_properties;
 mod restore_verify;
 mod retention;

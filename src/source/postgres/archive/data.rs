@@ -1,8 +1,8 @@
 //! The part of an archive after the table of contents: data blocks, each in chunks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     routed::routes,
@@ -11,6 +11,17 @@ use super::{
     wire::{MAX_INT_SIZE, decode_int},
 };
 use crate::stream::digest::{Digest128, PieceHasher, RowDigest};
+
+/// Where the data of an entry is in the archive, including the head of the block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// The number of the entry ([`TocEntry::dump_id`]).
+    pub entry: i32,
+    /// Position of the first byte.
+    pub start: u64,
+    /// Position after the last byte.
+    pub end: u64,
+}
 
 const BLOCK_DATA: u8 = 1;
 const BLOCK_LARGE_OBJECTS: u8 = 3;
@@ -75,11 +86,22 @@ pub(super) struct DataReader {
     large_objects: LargeObjects,
     inserts: bool,
     trailing: u64,
+    // The position in the archive behind the bytes of the current feed.
+    position: u64,
+    block_start: u64,
+    blocks: Vec<Block>,
 }
 
 impl DataReader {
-    /// A reader for the data of these entries; `with_data` says which of them have data.
-    pub(super) fn new(toc: &[TocEntry], with_data: &[bool], int_size: usize, digesting: bool) -> Self {
+    /// A reader for the data of these entries, which begins at this position of the archive; `with_data` says which of them
+    /// have data.
+    pub(super) fn new(
+        toc: &[TocEntry],
+        with_data: &[bool],
+        position: u64,
+        int_size: usize,
+        digesting: bool,
+    ) -> Self {
         let inheriting: HashSet<i32> = toc
             .iter()
             .filter(|e| e.desc == "TABLE" && e.defn.contains("\nINHERITS ("))
@@ -112,7 +134,22 @@ impl DataReader {
             large_objects: LargeObjects::default(),
             inserts: false,
             trailing: 0,
+            position,
+            block_start: position,
+            blocks: Vec::new(),
         }
+    }
+
+    /// The entries that have data, if none of it was read.
+    pub(super) fn awaited(&self) -> Option<BTreeSet<i32>> {
+        let is_at_start =
+            self.blocks.is_empty() && self.position == self.block_start && self.at == At::BlockType;
+        is_at_start.then(|| self.expected.keys().copied().collect())
+    }
+
+    /// The blocks that ended, in the order of the archive.
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
     }
 
     /// Whether every expected block was read completely.
@@ -141,6 +178,7 @@ impl DataReader {
 
     /// Parses the next bytes. An error says why they are not a valid archive; the reader must not be used after that.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), String> {
+        self.position += bytes.len() as u64;
         loop {
             match self.at {
                 At::Chunk(left) => {
@@ -159,7 +197,7 @@ impl DataReader {
                 }
                 At::ChunkLength => match self.int(&mut bytes)? {
                     None => return Ok(()),
-                    Some(0) => self.end_of_chunks()?,
+                    Some(0) => self.end_of_chunks(bytes.len())?,
                     Some(length) => {
                         let length =
                             usize::try_from(length).map_err(|_| "a data chunk of negative length")?;
@@ -168,7 +206,7 @@ impl DataReader {
                 },
                 At::ObjectId => match self.int(&mut bytes)? {
                     None => return Ok(()),
-                    Some(0) => self.end_of_block(None),
+                    Some(0) => self.end_of_block(None, bytes.len()),
                     Some(oid) => self.start_large_object(oid),
                 },
                 At::End => {
@@ -178,6 +216,7 @@ impl DataReader {
                 At::BlockType => match bytes.split_first() {
                     None => return Ok(()),
                     Some((kind @ (&BLOCK_DATA | &BLOCK_LARGE_OBJECTS), rest)) => {
+                        self.block_start = self.position - bytes.len() as u64;
                         self.at = At::BlockId(*kind);
                         bytes = rest;
                     }
@@ -244,7 +283,8 @@ impl DataReader {
         self.at = At::ChunkLength;
     }
 
-    fn end_of_chunks(&mut self) -> Result<(), String> {
+    /// `left` bytes of the feed have not been parsed.
+    fn end_of_chunks(&mut self, left: usize) -> Result<(), String> {
         match std::mem::replace(&mut self.sink, Sink::Skip) {
             Sink::LargeObject(mut hasher) => {
                 self.large_objects.count += 1;
@@ -254,18 +294,20 @@ impl DataReader {
             }
             Sink::Rows(rows) => {
                 let digest = rows.finish();
-                self.end_of_block(digest);
+                self.end_of_block(digest, left);
                 if digest.is_none() {
                     return Err(format!("the rows of entry {} end without an end marker", self.block_id));
                 }
             }
             Sink::Skip if self.in_large_objects => self.at = At::ObjectId,
-            Sink::Skip => self.end_of_block(None),
+            Sink::Skip => self.end_of_block(None, left),
         }
         Ok(())
     }
 
-    fn end_of_block(&mut self, digest: Option<RowDigest>) {
+    fn end_of_block(&mut self, digest: Option<RowDigest>, left: usize) {
+        let end = self.position - left as u64;
+        self.blocks.push(Block { entry: self.block_id, start: self.block_start, end });
         if let Some(entry) = self.expected.get_mut(&self.block_id) {
             entry.seen = true;
             entry.digest = digest;

@@ -11,17 +11,21 @@ mod select;
 #[cfg(test)]
 mod tests;
 mod toc;
+mod truncate;
 mod wire;
+
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-pub use data::LargeObjects;
+pub use data::{Block, LargeObjects};
 pub use header::Compression;
 pub use routed::{Routed, copy_target, routes};
 pub use schema::{SchemaObject, SequenceValue, schema_digest, schema_objects};
 pub use search_path::WithSearchPath;
 pub use select::{LeftOut, entries_for_table, left_out_for_table};
 pub use toc::{Section, TocEntry};
+pub use truncate::truncating;
 
 use self::{
     data::DataReader,
@@ -83,6 +87,8 @@ pub struct ArchiveSummary {
     /// One for each table with a data entry, in the order of the table of contents, also without rows. If the archive
     /// is not complete, only the tables whose data came to its end.
     pub tables: Vec<TableDigest>,
+    /// Where the data of each entry is, as far as it was read.
+    pub blocks: Vec<Block>,
     /// The large objects.
     pub large_objects: LargeObjects,
     /// The state of each sequence.
@@ -131,6 +137,8 @@ pub struct ArchiveReader {
     toc_memory: usize,
     toc_limit: usize,
     position: u64,
+    // Only positions are of interest: nothing is digested.
+    only_blocks: bool,
 }
 
 impl Default for ArchiveReader {
@@ -145,6 +153,11 @@ impl ArchiveReader {
         Self::with_toc_limit(TOC_LIMIT)
     }
 
+    /// A reader that finds blocks without digesting their content.
+    pub fn of_positions() -> Self {
+        Self { only_blocks: true, ..Self::new() }
+    }
+
     fn with_toc_limit(toc_limit: usize) -> Self {
         Self {
             state: State::Header,
@@ -157,6 +170,7 @@ impl ArchiveReader {
             toc_memory: 0,
             toc_limit,
             position: 0,
+            only_blocks: false,
         }
     }
 
@@ -182,6 +196,19 @@ impl ArchiveReader {
     /// Whether the table of contents is complete, or cannot be read.
     pub fn has_toc(&self) -> bool {
         self.failure.is_some() || matches!(self.state, State::Data(_))
+    }
+
+    /// Whether it cannot be read further.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// The entries that have data, if exactly the beginning of the archive was read: header and table of contents.
+    pub fn awaited(&self) -> Option<BTreeSet<i32>> {
+        match &self.state {
+            State::Data(reader) if self.failure.is_none() => reader.awaited(),
+            _ => None,
+        }
     }
 
     /// Ends the archive and returns its summary.
@@ -215,6 +242,7 @@ impl ArchiveReader {
             format: header.as_ref().map(|h| h.format),
             compression: header.as_ref().map(|h| h.compression),
             tables: self.toc.iter().filter_map(table).collect(),
+            blocks: toc_read.map(|reader| reader.blocks().to_vec()).unwrap_or_default(),
             large_objects: toc_read.map(|reader| reader.large_objects()).unwrap_or_default(),
             schema_digest: toc_read.map(|_| schema_digest(&self.toc)),
             encoding: schema::encoding(&self.toc),
@@ -310,8 +338,10 @@ impl ArchiveReader {
                 .map_err(|_| Stop::Bad(format!("{count} entries in the table of contents")))?
         };
         self.state = if left == 0 {
-            let digesting = header.compression == Compression::None;
-            State::Data(Box::new(DataReader::new(&self.toc, &self.with_data, header.int_size, digesting)))
+            let digesting = header.compression == Compression::None && !self.only_blocks;
+            let position = self.position + cursor.pos() as u64;
+            let (toc, with_data) = (&self.toc, &self.with_data);
+            State::Data(Box::new(DataReader::new(toc, with_data, position, header.int_size, digesting)))
         } else {
             State::Toc { left }
         };

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::{
     header::Header,
     toc::TocEntry,
-    wire::{Cursor, Stop},
+    wire::{Cursor, Stop, counted},
 };
 
 /// A writer that replaces only the statement that sets the search path. Data that is not an archive passes unchanged.
@@ -114,15 +114,6 @@ impl<W: Write> Write for WithSearchPath<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
-}
-
-/// A text as encoded in archives: its length as a signed integer of this width, then its bytes.
-fn counted(text: &str, int_size: usize) -> Vec<u8> {
-    let length = (text.len() as u64).to_le_bytes();
-    let mut bytes = vec![0];
-    bytes.extend(length.iter().take(int_size));
-    bytes.extend_from_slice(text.as_bytes());
-    bytes
 }
 
 #[cfg(test)]

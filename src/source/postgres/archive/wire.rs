@@ -29,6 +29,15 @@ pub(super) fn decode_int(bytes: &[u8]) -> Option<i32> {
     i32::try_from(if *sign == 0 { magnitude } else { -magnitude }).ok()
 }
 
+/// A text as encoded in archives: its length as a signed integer of this width, then its bytes.
+pub(super) fn counted(text: &str, int_size: usize) -> Vec<u8> {
+    let length = (text.len() as u64).to_le_bytes();
+    let mut bytes = vec![0];
+    bytes.extend(length.iter().take(int_size));
+    bytes.extend_from_slice(text.as_bytes());
+    bytes
+}
+
 /// Reads values from a buffer that may end anywhere.
 #[derive(Debug)]
 pub(super) struct Cursor<'a> {

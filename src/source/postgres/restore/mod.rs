@@ -2,12 +2,18 @@
 //! afterwards a comparison of row counts with the manifest.
 
 mod announce;
+mod feed;
 mod fill;
+mod filled;
 mod into;
+mod log;
 mod missing;
+mod parallel;
 mod partitions;
+mod plan;
 mod preflight;
 mod present;
+mod process;
 mod properties;
 mod read_back;
 mod roles;
@@ -104,7 +110,7 @@ impl Restore<'_> {
         done: &mut Restored,
     ) -> Result<()> {
         self.create_schema()?;
-        let filled = self.fill(files, selection)?;
+        let filled = self.fill(files, selection, server)?;
         done.bytes = filled.bytes;
         done.notes.extend(filled.others.iter().map(|error| format!("pg_restore: {error}")));
         if self.options.definitions {

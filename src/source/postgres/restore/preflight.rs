@@ -26,6 +26,8 @@ pub(in super::super) struct TargetServer {
     pub(super) create_role: bool,
     standby: bool,
     read_only: bool,
+    /// Whether its `wal_level` is `minimal`.
+    pub(super) minimal_wal: bool,
     /// May it disable event triggers?
     #[serde(skip)]
     no_event_triggers: bool,
@@ -47,7 +49,8 @@ pub(super) fn ask(session: &mut Psql) -> Result<TargetServer> {
     let mut server: TargetServer = session.query_one(
         "SELECT current_setting('server_version_num')::int AS version_num, current_user AS account, \
                 rolsuper AS superuser, rolcreaterole AS create_role, pg_is_in_recovery() AS standby, \
-                current_setting('transaction_read_only') = 'on' AS read_only \
+                current_setting('transaction_read_only') = 'on' AS read_only, \
+                current_setting('wal_level') = 'minimal' AS minimal_wal \
          FROM pg_catalog.pg_roles WHERE rolname = current_user",
     )?;
     server.major = server.version_num / 10_000;

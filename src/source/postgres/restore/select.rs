@@ -32,6 +32,11 @@ pub(super) struct Selected {
 }
 
 impl Selection {
+    /// The numbers of the entries that are wanted, in the order of the archive.
+    pub(super) fn in_order(&self, wanted: impl Fn(&TocEntry) -> bool) -> Vec<i32> {
+        self.entries.iter().filter(|entry| wanted(entry)).map(|entry| entry.dump_id).collect()
+    }
+
     /// Tables and sequences whose content was restored, without the entries that failed.
     pub(super) fn selected(&self, failed: &BTreeMap<i32, String>) -> Selected {
         let of = |desc: &str| {

@@ -246,7 +246,7 @@ impl Scratch {
         let Database { manifest, files, name, damage, .. } = *of;
         let roles = roles_of(of);
         let begin = Instant::now();
-        let options = Options::default();
+        let options = Options { scratch: true, ..Options::default() };
         restore::restore(
             manifest,
             files,
@@ -301,7 +301,7 @@ impl Scratch {
         if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![definitions::NOT_RECORDED.to_owned()]);
         }
-        let options = Options { definitions: true, ..Options::default() };
+        let options = Options { definitions: true, scratch: true, ..Options::default() };
         // It replaces the first one, which has been read: some extensions can only be in the database of that name.
         self.drop_database(setup, name)?;
         let loaded = restore::restore(
