@@ -75,22 +75,7 @@ impl Restore<'_> {
             process.strictly(feed, &before, self.cancel)?;
         }
         tracing::debug!(jobs, parts = plan.rows.len(), "the definitions are restored, rows follow");
-        let truncates = self.options.scratch && server.superuser && server.minimal_wal;
-        let truncated = feed.head().filter(|_| truncates);
-        let truncated = truncated.map(|head| truncated_tables(head, &selection.entries, &filled));
-        let stop = self.cancel.child();
-        let tolerant = self.options.keep_going || plan.dependent;
-        let rows = workers::try_map(&plan.rows, jobs, &stop, ANOTHER, |ids| {
-            let part = Part { head: truncated.as_deref(), ..Part::of(Some(ids)) };
-            if tolerant {
-                process.tolerantly(feed, &part, &stop)
-            } else {
-                process.strictly(feed, &part, &stop).map(|()| Filled::default())
-            }
-        })
-        .map_err(|error| if tolerant && !self.options.keep_going { error.hint(GOES_ON) } else { error })?;
-        self.cancel.check()?;
-        rows.into_iter().for_each(|rows| filled.extend(rows));
+        filled.extend(self.rows(feed, selection, plan, (server, &filled), jobs)?);
         if self.options.keep_going {
             filled.extend(process.tolerantly(feed, &Part::of(Some(&plan.after)), self.cancel)?);
             return Ok(filled);
@@ -107,6 +92,36 @@ impl Restore<'_> {
             process.strictly(feed, &Part::of(Some(&plan.after)), self.cancel)?;
         }
         Ok(Filled::default())
+    }
+
+    /// Restores the rows by several processes. `before` is what could not be restored of the definitions.
+    fn rows(
+        &self,
+        feed: &Feed<'_>,
+        selection: &Selection,
+        plan: &Plan,
+        (server, before): (&TargetServer, &Filled),
+        jobs: usize,
+    ) -> Result<Filled> {
+        let process = self.process();
+        let truncates = self.options.scratch && server.superuser && server.minimal_wal;
+        let truncated = feed.head().filter(|_| truncates);
+        let truncated = truncated.map(|head| truncated_tables(head, &selection.entries, before));
+        let stop = self.cancel.child();
+        let tolerant = self.options.keep_going || plan.dependent;
+        let rows = workers::try_map(&plan.rows, jobs, &stop, ANOTHER, |ids| {
+            let part = Part { head: truncated.as_deref(), ..Part::of(Some(ids)) };
+            if tolerant {
+                process.tolerantly(feed, &part, &stop)
+            } else {
+                process.strictly(feed, &part, &stop).map(|()| Filled::default())
+            }
+        })
+        .map_err(|error| if tolerant && !self.options.keep_going { error.hint(GOES_ON) } else { error })?;
+        self.cancel.check()?;
+        let mut filled = Filled::default();
+        rows.into_iter().for_each(|rows| filled.extend(rows));
+        Ok(filled)
     }
 
     /// Whether the dump says in which order several sessions may restore indexes, constraints and privileges.

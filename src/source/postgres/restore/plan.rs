@@ -71,26 +71,32 @@ impl Plan {
             }
         }
         plan.bytes = bytes_of_others + tables.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        let enough = (plan.bytes / (PARTS * jobs.max(1) as u64)).max(TOGETHER);
-        let mut parts: Vec<(u64, Vec<i32>)> = vec![(bytes_of_others, others)];
-        let mut small: (u64, Vec<i32>) = Default::default();
-        for (id, bytes) in tables {
-            if bytes >= enough {
-                parts.push((bytes, vec![id]));
-                continue;
-            }
-            small.0 += bytes;
-            small.1.push(id);
-            if small.0 >= enough {
-                parts.push(std::mem::take(&mut small));
-            }
-        }
-        parts.push(small);
-        parts.retain(|(_, ids)| !ids.is_empty());
-        parts.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
-        plan.rows = parts.into_iter().map(|(_, ids)| ids).collect();
+        plan.rows = parts((bytes_of_others, others), tables, plan.bytes / (PARTS * jobs.max(1) as u64));
         plan
     }
+}
+
+/// Divides data into parts, those with the most bytes first: tables with at least `enough` bytes are parts of their own, smaller
+/// ones are restored together. `others` stay one part.
+fn parts(others: (u64, Vec<i32>), tables: Vec<(i32, u64)>, enough: u64) -> Vec<Vec<i32>> {
+    let enough = enough.max(TOGETHER);
+    let mut parts: Vec<(u64, Vec<i32>)> = vec![others];
+    let mut small: (u64, Vec<i32>) = Default::default();
+    for (id, bytes) in tables {
+        if bytes >= enough {
+            parts.push((bytes, vec![id]));
+            continue;
+        }
+        small.0 += bytes;
+        small.1.push(id);
+        if small.0 >= enough {
+            parts.push(std::mem::take(&mut small));
+        }
+    }
+    parts.push(small);
+    parts.retain(|(_, ids)| !ids.is_empty());
+    parts.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    parts.into_iter().map(|(_, ids)| ids).collect()
 }
 
 /// Whether `pg_restore` restores the entry after all indexes, constraints and triggers, see `_tocEntryRestorePass` in
