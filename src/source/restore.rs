@@ -64,6 +64,11 @@ impl Options {
         })
     }
 
+    /// Refuses a number of connections for a kind of database or storage that does not use it.
+    pub(super) fn refuse_jobs(&self, kind: &str) -> Result<()> {
+        Self::refuse(&[(self.jobs.is_some(), "--jobs")], kind, "leave it out: only PostgreSQL uses it")
+    }
+
     /// Refuses options that this kind of database does not support: `given` and name of each.
     pub(super) fn refuse(unknown: &[(bool, &str)], kind: &str, hint: &str) -> Result<()> {
         match unknown.iter().find(|(given, _)| *given) {

@@ -46,6 +46,7 @@ fn a_restore_is_refused_before_anything_is_changed() {
         (&["--into", "local"][..], "belongs to the servers"),
         (&["--into", "config"], "belongs to the servers"),
         (&["--into", "x", "--no-owner"], "--no-owner is not supported for MongoDB"),
+        (&["--into", "x", "--jobs", "2"], "--jobs is not supported for MongoDB"),
         (&["--into", "x", "--continue"], "--continue is not supported for MongoDB"),
         (&["--into", "x", "--table", "order"], "did you mean orders?"),
         (&["--into", "mongodb://jane:Pw-19cc@127.0.0.1/x"], "--password-file"),

@@ -50,6 +50,7 @@ pub fn restore(
     let detail = manifest
         .detail::<Detail>()
         .ok_or_else(|| Error::failed("the manifest has no details about a container"))?;
+    options.refuse_jobs("containers and file shares")?;
     Options::refuse(&[(options.keep_going, "--continue")], "containers and file shares", "leave it out")?;
     let (service, into) = target.resolve(detail.share.is_some(), cancel)?;
     let chosen = match &options.paths[..] {

@@ -225,6 +225,7 @@ impl Restore<'_> {
 }
 
 fn require_known_options(options: &Options) -> Result<()> {
+    options.refuse_jobs("MongoDB")?;
     Options::refuse(
         &[
             (options.no_owner, "--no-owner"),
