@@ -157,7 +157,7 @@ impl Repository {
 
     /// Fails if the index, or a part of it, is lost.
     pub(crate) fn require_whole_index(&self, cancel: &Cancel) -> Result<()> {
-        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        let known = KnownBlobs::load(&self.inner, &self.storage)?;
         self.require_index(&known, Depth::Newest, cancel)
     }
 
