@@ -298,7 +298,7 @@ impl ReadBackend for LocalStorage {
             FileType::Config => {
                 self.config_size().map(|size| size.map(|size| (Id::default(), size)).into_iter().collect())
             }
-            _ => local_list::sized(&self.root, tpe.dirname(), tpe).map(|listed| listed.packs),
+            _ => local_list::sized(&self.root, tpe.dirname(), tpe),
         };
         listed.map_err(|e| self.rustic_error("list", tpe.dirname(), e))
     }

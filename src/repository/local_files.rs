@@ -90,32 +90,39 @@ pub(super) fn read_part(file: &File, offset: u32, length: u32) -> io::Result<Byt
     })
 }
 
+pub(super) fn open_directory(dir: &OwnedFd, folder: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))
+}
+
 pub(super) fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
+    names(&open_directory(dir, folder)?)
+}
+
+/// The names of the entries of a directory that was just opened.
+pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    each_entry(dir, folder, |_, name| {
+    each_entry(directory, |name| {
         names.push(name.to_owned());
         Ok(())
     })?;
     Ok(names)
 }
 
-/// Calls `visit` with the handle of the directory and the name of each entry. A network file system sends the attributes of
+/// Calls `visit` with the name of each entry of a directory that was just opened. A network file system sends the attributes of
 /// entries together with their names and keeps them for about a second: within `visit`, they cost no further request.
 pub(super) fn each_entry(
-    dir: &OwnedFd,
-    folder: &str,
-    mut visit: impl FnMut(&OwnedFd, &str) -> io::Result<()>,
+    directory: &OwnedFd,
+    mut visit: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
-    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))?;
     let mut buffer: Vec<u8> = Vec::with_capacity(AT_ONCE);
     // `Dir` would open the directory a second time.
-    let mut entries = RawDir::new(&fd, buffer.spare_capacity_mut());
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy();
         if name != "." && name != ".." {
-            visit(&fd, &name)?;
+            visit(&name)?;
         }
     }
     Ok(())

@@ -173,3 +173,63 @@ impl WriteBackend for WithPacks {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::repository::{local::LocalStorage, retry::Patience};
+
+    /// A storage with one pack, another pack that no listing has seen, and an index.
+    fn storage(dir: &tempfile::TempDir) -> Arc<LocalStorage> {
+        let local = LocalStorage::create_root(dir.path(), None, None, &Patience::short()).unwrap();
+        local.create().unwrap();
+        for (tpe, number) in [(FileType::Pack, 1), (FileType::Pack, 2), (FileType::Index, 3)] {
+            local.write_file(tpe, &id(number), &[b"content"]).unwrap();
+        }
+        Arc::new(local)
+    }
+
+    fn id(number: u8) -> Id {
+        Id::new([number; 32])
+    }
+
+    fn shown(inner: Arc<LocalStorage>, index: &[u8]) -> WithPacks {
+        let seen = Seen {
+            packs: HashMap::from([(id(1), 7)]),
+            index: index.iter().map(|number| id(*number)).collect(),
+        };
+        WithPacks { inner, state: Mutex::new(State { seen, is_old: false, has_changed: false }) }
+    }
+
+    #[test]
+    fn the_packs_are_listed_again_only_if_the_index_has_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let same = shown(storage(&dir), &[3]);
+        same.list(FileType::Index).unwrap();
+        assert_eq!(same.list_with_size(FileType::Pack).unwrap(), [(id(1), 7)]);
+        assert!(!same.has_changed());
+        for index in [&[][..], &[4], &[3, 4]] {
+            let other = shown(storage(&dir), index);
+            other.list(FileType::Index).unwrap();
+            assert!(other.packs().is_none());
+            assert_eq!(other.list_with_size(FileType::Pack).unwrap().len(), 2, "{index:?}");
+            assert!(other.has_changed());
+            other.list(FileType::Index).unwrap();
+            assert_eq!(other.packs().unwrap().len(), 2, "they are listed once");
+        }
+    }
+
+    #[test]
+    fn packs_that_are_written_and_removed_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = shown(storage(&dir), &[3]);
+        shown.write_bytes(FileType::Pack, &id(5), false, b"five5".to_vec().into()).unwrap();
+        shown.remove(FileType::Pack, &id(1), false).unwrap();
+        shown.write_bytes(FileType::Index, &id(6), false, b"index".to_vec().into()).unwrap();
+        shown.list(FileType::Index).unwrap();
+        assert_eq!(shown.packs().unwrap(), HashMap::from([(id(5), 5)]));
+        assert!(shown.has_changed());
+        assert!(shown.remove(FileType::Pack, &id(9), false).is_err());
+    }
+}
