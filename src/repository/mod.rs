@@ -359,7 +359,9 @@ impl Repository {
             .config()
             .poly()
             .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
-        let known = KnownBlobs::load(&self.inner, &self.storage)?;
+        // Nothing relies on packs before there is an index or a snapshot.
+        let listed = if self.is_new()? { Vec::new() } else { self.packs()? };
+        let (known, _) = KnownBlobs::load_with(&self.inner, &self.storage, listed)?;
         self.require_index(&known, Depth::Newest, cancel)?;
         self.forget_missing_packs(&known, lost, notice)?;
         *self.packed.lock() = Some(known.bytes);
