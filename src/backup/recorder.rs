@@ -257,8 +257,7 @@ impl<'a> Recorder<'a> {
 
     /// Surveys the repository for the ledger.
     pub(super) fn look(&self, repository: &Repository) -> Option<RepositoryEntry> {
-        // This number is only informative: an error is ignored.
-        if let Ok(bytes) = repository.packed_bytes() {
+        if let Some(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
         let (entry, _) = self.kept(crate::survey::survey_repository(
