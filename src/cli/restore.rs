@@ -145,6 +145,7 @@ fn options(args: &Args) -> Options {
         definitions: false,
         keep_going: args.keep_going,
         verify: args.verify,
+        uncounted: false,
         privileged: args.with_setuid_and_devices,
         scratch: false,
     }

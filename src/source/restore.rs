@@ -38,6 +38,8 @@ pub struct Options {
     pub keep_going: bool,
     /// Read everything back and compare it with what was backed up.
     pub verify: bool,
+    /// Do not count rows, because the caller reads everything back and compares it (PostgreSQL).
+    pub uncounted: bool,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
     /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
