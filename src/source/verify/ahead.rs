@@ -48,6 +48,14 @@ impl Ahead {
         }
     }
 
+    /// With what a kind has prepared already.
+    #[cfg(test)]
+    pub(in crate::source) fn holding(kind: &'static str, prepared: Prepared) -> Self {
+        let ahead = Self::default();
+        ahead.threads.lock().insert(kind, thread::spawn(|| Some(prepared)));
+        ahead
+    }
+
     /// What this kind has prepared, once. Waits for it.
     pub fn take<T: Any>(&self, kind: &str) -> Option<T> {
         let thread = self.threads.lock().remove(kind)?;

@@ -173,3 +173,55 @@ impl Scratch {
         start(&settings).map_err(Fault::Cannot)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
+
+    use super::*;
+    use crate::{settings::SandboxRule, source::verify::Ahead};
+
+    #[test]
+    fn a_server_that_was_created_in_advance_is_used_if_it_fits() {
+        let all = installations(&[]);
+        let versions: BTreeSet<u32> = all.iter().map(|client| client.major).collect();
+        if versions.len() != 1 {
+            return testkit::skip("a single version of PostgreSQL's server");
+        }
+        let parent = tempfile::Builder::new().prefix("tik-").tempdir_in("/tmp").unwrap();
+        std::fs::set_permissions(parent.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let drill = DrillConfig {
+            dir: Some(parent.path().to_owned()),
+            sandbox: SandboxRule::BestEffort,
+            ..DrillConfig::default()
+        };
+        let cancel = Cancel::new();
+        // The directory that was prepared, and the one of the server that starts with this first role.
+        let started = |first_role: &str| {
+            let prepared = prepare(&drill, &[], &cancel).unwrap().downcast::<Created>().unwrap();
+            let path = prepared.dir.path().to_owned();
+            let ahead = Ahead::holding(KIND.name(), prepared);
+            let setup = Setup {
+                drill: &drill,
+                client_dirs: Vec::new(),
+                processes: 1,
+                eager: false,
+                ahead: &ahead,
+                cancel: &cancel,
+                notice: &|_| {},
+            };
+            let server = Scratch::server(&setup, &all[0], first_role, BTreeMap::new()).unwrap();
+            server.server.session("postgres", &cancel).unwrap();
+            assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1, "the other one is gone");
+            (path, server.dir.path().to_owned())
+        };
+        let (prepared, used) = started(SUPERUSER);
+        assert_eq!(prepared, used);
+        let (prepared, used) = started("another role");
+        assert_ne!(prepared, used);
+        cancel.cancel("enough");
+        assert!(prepare(&drill, &[], &cancel).is_none());
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0, "nothing is left");
+    }
+}
