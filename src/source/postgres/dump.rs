@@ -9,6 +9,7 @@ use super::{
     connect::Connection,
     detail,
     discover::Server,
+    divide::{self, Division, Share},
     hints,
     inventory::Inventory,
     moment::{self, Moment, Used},
@@ -51,11 +52,12 @@ const CONVERTIBLE: [&str; 14] = [
 const EXTENSIONS: &str =
     "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
 
-/// Streams a database into `sink`.
+/// Streams a database into `sink`. Rows that further processes of the `division` read are digested only.
 pub(super) fn dump(
     source: &Postgres,
     server: &Server,
     database: &str,
+    division: Division,
     sink: &dyn Sink,
     cancel: &Cancel,
 ) -> Result<Manifest> {
@@ -70,21 +72,32 @@ pub(super) fn dump(
     let via_root =
         basics.partitioned && client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let template = basics.template;
-    let dumping =
-        Dumping { source, server, client, connection: &connection, database, basics, via_root, cancel };
+    // Set if one of several processes fails.
+    let stop = &cancel.child();
+    let dumping = Dumping {
+        source,
+        server,
+        client,
+        connection: &connection,
+        database,
+        basics,
+        via_root,
+        division,
+        stop,
+    };
     let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
         dumping.begin(session, moment)
     })?;
     // One connection less while the rows are read.
     drop(session);
-    let Begun { described, extensions, inventory, first, output } = begun;
+    let Begun { described, extensions, inventory, main, others } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
     manifest.notes = moment.notes;
 
-    let mut tap = ArchiveTap::new(io::Cursor::new(first).chain(output));
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-    let (summary, stream) = tap.finish();
+    let mut tap = ArchiveTap::new(main);
+    let (stored, parts) = divide::read(others, stop, || sink.store(DUMP, &mut tap).map_err(hints::explain))?;
+    let (mut summary, stream) = tap.finish();
     let (_, output) = stream.into_inner();
     let warnings = output.messages();
     if stored.bytes == 0 {
@@ -92,6 +105,7 @@ pub(super) fn dump(
             Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
         );
     }
+    divide::merge(&mut summary, parts)?;
     inventory.require_whole(&summary, &warnings)?;
     require_loadable(&summary, client, server)?;
     if client.major != server.major {
@@ -124,7 +138,8 @@ struct Dumping<'a> {
     basics: Basics,
     /// Rows are loaded through the root table, because they may belong to another partition on another server.
     via_root: bool,
-    cancel: &'a Cancel,
+    division: Division,
+    stop: &'a Cancel,
 }
 
 /// A database as its snapshot shows it.
@@ -140,8 +155,27 @@ struct Begun {
     described: Database,
     extensions: Vec<Extension>,
     inventory: Inventory,
-    first: Vec<u8>,
-    output: ChildOutput,
+    main: Running,
+    /// Further processes that read large tables.
+    others: Vec<(Share, Running)>,
+}
+
+/// The output of a process whose first bytes have arrived.
+pub(super) type Running = io::Chain<io::Cursor<Vec<u8>>, ChildOutput>;
+
+/// Waits for the first bytes.
+fn begun(mut output: ChildOutput) -> Result<Running> {
+    let mut first = vec![0; FIRST_BYTES];
+    loop {
+        match output.read(&mut first) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(hints::explain(into_error(error))),
+            Ok(length) => {
+                first.truncate(length);
+                return Ok(io::Cursor::new(first).chain(output));
+            }
+        }
+    }
 }
 
 impl Dumping<'_> {
@@ -149,18 +183,22 @@ impl Dumping<'_> {
     fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
         let Described { database: described, large_objects } =
             session.query_one(&database_query(self.server))?;
-        let mut output = self.command(moment, &described)?.spawn_output()?;
+        let shares = self.division.shares(session, self.server, is_utf8(&described))?;
+        if !shares.is_empty() {
+            tracing::debug!(processes = shares.len() + 1, "several processes read the database");
+        }
+        let start = |arguments: Vec<String>| self.command(moment, &described)?.args(arguments).spawn_output();
+        let main = start(shares.iter().flat_map(Share::all_else).collect())?;
+        let others: Vec<ChildOutput> =
+            shares.iter().map(|share| start(share.only_these().collect())).collect::<Result<_>>()?;
         // Queried while pg_dump reads the catalogs.
         let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
         let inventory = Inventory::ask(session, self.server, &self.basics, large_objects)?;
         let before = moment::seen(session)?;
-        let mut first = vec![0; FIRST_BYTES];
-        let read = loop {
-            match output.read(&mut first) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| hints::explain(into_error(error))),
-            }
-        };
+        let read = begun(main).and_then(|main| {
+            let others = others.into_iter().map(begun).collect::<Result<Vec<_>>>()?;
+            Ok((main, shares.into_iter().zip(others).collect()))
+        });
         // pg_dump has imported the snapshot; from now on the session sees the current state. A replaced table may also be why
         // pg_dump failed.
         let replaced = session
@@ -174,9 +212,8 @@ impl Dumping<'_> {
             }
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(error),
-            (Ok(length), Ok(_)) => {
-                first.truncate(length);
-                Ok(Used::Whole(Begun { described, extensions, inventory, first, output }))
+            (Ok((main, others)), Ok(_)) => {
+                Ok(Used::Whole(Begun { described, extensions, inventory, main, others }))
             }
         }
     }
@@ -194,7 +231,7 @@ impl Dumping<'_> {
             .arg(self.connection.conninfo(self.database)?)
             .item(self.source.item_name(self.database))
             .idle_timeout(self.source.idle_timeout)
-            .cancel(self.cancel);
+            .cancel(self.stop);
         if CONVERTIBLE.contains(&described.encoding.as_str()) {
             command = command.arg("--encoding=UTF8");
         }
@@ -203,6 +240,11 @@ impl Dumping<'_> {
         }
         Ok(command)
     }
+}
+
+/// Whether `pg_dump` writes, and expects, names in UTF-8.
+fn is_utf8(described: &Database) -> bool {
+    described.encoding == "UTF8" || CONVERTIBLE.contains(&described.encoding.as_str())
 }
 
 /// Refuses a dump that no server could load. Some builds of the server store internal data in an option of every column,

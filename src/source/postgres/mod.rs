@@ -9,6 +9,7 @@ pub mod connect;
 mod content;
 mod detail;
 mod discover;
+mod divide;
 mod dump;
 mod globals;
 mod hints;
@@ -37,6 +38,7 @@ use self::{
     clients::{Client, Clients},
     connect::{ConnectParams, Connection},
     discover::Server,
+    divide::Division,
     psql::Psql,
 };
 use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
@@ -132,6 +134,12 @@ impl Postgres {
         }
     }
 
+    /// Reads a database as a backup would, by several processes. Everything is digested, but not everything goes into `sink`:
+    /// not the rows of large tables.
+    fn read(&self, database: &str, division: Division, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        dump::dump(self, &self.server(cancel)?, database, division, sink, cancel)
+    }
+
     /// The properties of the server, queried unless discovery has done so.
     fn server(&self, cancel: &Cancel) -> Result<Server> {
         if let Some(server) = &*self.known_server() {
@@ -175,7 +183,7 @@ impl Source for Postgres {
         if item.name == GLOBALS {
             globals::dump(self, &server, sink, cancel)
         } else {
-            dump::dump(self, &server, &item.name, sink, cancel)
+            dump::dump(self, &server, &item.name, Division::NONE, sink, cancel)
         }
     }
 }
