@@ -80,10 +80,6 @@ pub(super) struct Args {
     /// could write to the backed-up files
     #[arg(long, requires = "to")]
     with_setuid_and_devices: bool,
-    /// Load this many tables, or parts of tables, at the same time (MySQL, MariaDB); unless given, as many as this machine has
-    /// processors, at most 4, and fewer if the server's settings leave no room for them
-    #[arg(long, value_name = "N", conflicts_with = "to", value_parser = clap::value_parser!(u8).range(1..=64))]
-    jobs: Option<u8>,
     /// Afterwards read everything back and compare the contents with the backup, not only the number of rows
     #[arg(long)]
     verify: bool,
@@ -156,7 +152,6 @@ fn options(args: &Args) -> Options {
         jobs: args.jobs.map(usize::from),
         uncounted: false,
         privileged: args.with_setuid_and_devices,
-        jobs: args.jobs.map(usize::from),
         scratch: false,
     }
 }

@@ -44,8 +44,6 @@ pub struct Options {
     pub uncounted: bool,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
-    /// How many things are loaded at the same time; decided by the kind unless given.
-    pub jobs: Option<usize>,
     /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
     pub scratch: bool,
 }
