@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     error::{Error, Passing, Result},
-    source::manifest::{Digested, File, Manifest, Object, Tool},
+    source::{
+        Begun,
+        manifest::{Digested, File, Manifest, Object, Tool},
+    },
     stream::{
         cancel::Cancel,
         child::{ChildOutput, Command, into_error},
@@ -51,14 +54,22 @@ const CONVERTIBLE: [&str; 14] = [
 const EXTENSIONS: &str =
     "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
 
-/// Streams a database into `sink`.
-pub(super) fn dump(
+/// A database whose dump has begun.
+pub(super) struct DatabaseDump {
+    manifest: Manifest,
+    server: Server,
+    client: Client,
+    server_settings: Vec<ServerSetting>,
+    begun: Reading,
+}
+
+/// Begins the dump of a database.
+pub(super) fn begin(
     source: &Postgres,
     server: &Server,
     database: &str,
-    sink: &dyn Sink,
     cancel: &Cancel,
-) -> Result<Manifest> {
+) -> Result<DatabaseDump> {
     let (client, connection) = source.tools(server)?;
     let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
@@ -77,41 +88,47 @@ pub(super) fn dump(
     })?;
     // One connection less while the rows are read.
     drop(session);
-    let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
     manifest.notes = moment.notes;
+    Ok(DatabaseDump { manifest, server: server.clone(), client: client.clone(), server_settings, begun })
+}
 
-    let mut tap = ArchiveTap::new(io::Cursor::new(first).chain(output));
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-    let (summary, stream) = tap.finish();
-    let (_, output) = stream.into_inner();
-    let warnings = output.messages();
-    if stored.bytes == 0 {
-        return Err(
-            Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
-        );
+impl Begun for DatabaseDump {
+    fn store(self: Box<Self>, sink: &dyn Sink) -> Result<Manifest> {
+        let Self { mut manifest, server, client, server_settings, begun } = *self;
+        let Reading { described, extensions, inventory, first, output } = begun;
+        let mut tap = ArchiveTap::new(io::Cursor::new(first).chain(output));
+        let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
+        let (summary, stream) = tap.finish();
+        let (_, output) = stream.into_inner();
+        let warnings = output.messages();
+        if stored.bytes == 0 {
+            return Err(
+                Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
+            );
+        }
+        inventory.require_whole(&summary, &warnings)?;
+        require_loadable(&summary, &client, &server)?;
+        if client.major != server.major {
+            manifest.notes.push(format!(
+                "dumped with the client of version {}: only a server of that version or a newer one can load it",
+                client.major
+            ));
+        }
+        manifest.notes.extend(inventory.left_out.iter().cloned());
+        manifest.left_out = inventory.left_out;
+        manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        manifest.ended = jiff::Zoned::now();
+        manifest.server_version.clone_from(&server.version);
+        manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
+        manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+        describe(&mut manifest, summary, described, extensions, server_settings);
+        if let Some(postgres) = manifest.detail_mut::<Detail>() {
+            postgres.partitioned = inventory.partitioned;
+        }
+        Ok(manifest)
     }
-    inventory.require_whole(&summary, &warnings)?;
-    require_loadable(&summary, client, server)?;
-    if client.major != server.major {
-        manifest.notes.push(format!(
-            "dumped with the client of version {}: only a server of that version or a newer one can load it",
-            client.major
-        ));
-    }
-    manifest.notes.extend(inventory.left_out.iter().cloned());
-    manifest.left_out = inventory.left_out;
-    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-    manifest.ended = jiff::Zoned::now();
-    manifest.server_version.clone_from(&server.version);
-    manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
-    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
-    describe(&mut manifest, summary, described, extensions, server_settings);
-    if let Some(postgres) = manifest.detail_mut::<Detail>() {
-        postgres.partitioned = inventory.partitioned;
-    }
-    Ok(manifest)
 }
 
 /// A database that is being dumped.
@@ -136,7 +153,7 @@ struct Described {
 }
 
 /// A running dump whose first bytes have arrived.
-struct Begun {
+struct Reading {
     described: Database,
     extensions: Vec<Extension>,
     inventory: Inventory,
@@ -146,7 +163,7 @@ struct Begun {
 
 impl Dumping<'_> {
     /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes once it holds its locks.
-    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
+    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Reading>> {
         let Described { database: described, large_objects } =
             session.query_one(&database_query(self.server))?;
         let mut output = self.command(moment, &described)?.spawn_output()?;
@@ -176,7 +193,7 @@ impl Dumping<'_> {
             (Ok(_), Err(error)) => Err(error),
             (Ok(length), Ok(_)) => {
                 first.truncate(length);
-                Ok(Used::Whole(Begun { described, extensions, inventory, first, output }))
+                Ok(Used::Whole(Reading { described, extensions, inventory, first, output }))
             }
         }
     }

@@ -39,7 +39,7 @@ use self::{
     discover::Server,
     psql::Psql,
 };
-use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
+use super::{Begun, Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     error::{Error, Result},
     settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
@@ -170,12 +170,20 @@ impl Source for Postgres {
                 .is_ok_and(|mut session| discover::has(&mut session, &item.name).is_ok_and(|there| !there))
     }
 
+    fn begin(&self, item: &Item, cancel: &Cancel) -> Option<Result<Box<dyn Begun>>> {
+        if item.name == GLOBALS {
+            return None;
+        }
+        let begun = self.server(cancel).and_then(|server| dump::begin(self, &server, &item.name, cancel));
+        Some(begun.map(|begun| Box::new(begun) as Box<dyn Begun>))
+    }
+
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
         let server = self.server(cancel)?;
         if item.name == GLOBALS {
             globals::dump(self, &server, sink, cancel)
         } else {
-            dump::dump(self, &server, &item.name, sink, cancel)
+            Box::new(dump::begin(self, &server, &item.name, cancel)?).store(sink)
         }
     }
 }
