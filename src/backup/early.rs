@@ -66,10 +66,10 @@ impl Early {
             let (offer, first) = first_of(&plan).unzip();
             let begin =
                 offer.map(|(dump, source, item)| move || begin(&*source, &item, (&dump, LONGEST), &dumping));
-            // Both are dropped if the run is over already.
-            if planner.send(Planned { at, plan, first }).is_ok()
-                && let Some(begin) = begin
-            {
+            let is_wanted = planner.send(Planned { at, plan, first }).is_ok();
+            // Without both ends of the channel, a plan that nobody takes does not outlive the run.
+            drop(planner);
+            if let Some(begin) = begin.filter(|_| is_wanted) {
                 begin();
             }
         };
@@ -104,7 +104,7 @@ impl Drop for Early {
         self.asking.cancel("it is not needed any more");
         self.dumping.cancel("it is not needed any more");
         self.first.lock().take();
-        // A plan that is sent only now is dropped as well, and with it the receiver of the dump.
+        // A plan that was not taken is dropped, and with it the receiver of the dump.
         self.planned = never();
         if matches!(self.over.recv_timeout(ENDING), Err(RecvTimeoutError::Timeout)) {
             tracing::debug!("a source takes long to end what was begun early");
