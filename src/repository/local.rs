@@ -30,6 +30,9 @@ use crate::{
 
 /// The repository's directory for lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
+/// File systems that only this machine writes to, by the numbers of `statfs`: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, ZFS, tmpfs.
+const OF_THIS_MACHINE: [u32; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1, 0x0102_1994];
 
 /// A repository directory, held open.
 #[derive(Debug)]
@@ -207,6 +210,16 @@ impl LocalStorage {
             self.remove_path(path)?;
         }
         Ok(unfinished.len())
+    }
+
+    /// Whether a listing certainly shows each file that was stored before it, by whatever process: the file system is in this
+    /// machine's own kernel. On a network file system, what other hosts store becomes visible later.
+    pub(super) fn lists_at_once(&self) -> bool {
+        cfg!(target_os = "linux")
+            && self
+                .root
+                .once(|dir| rfs::fstatfs(dir))
+                .is_ok_and(|stat| OF_THIS_MACHINE.contains(&(stat.f_type as u32)))
     }
 
     /// Names of the lock files.

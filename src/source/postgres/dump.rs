@@ -19,7 +19,10 @@ use super::{
 };
 use crate::{
     error::{Error, Passing, Result},
-    source::manifest::{Digested, File, Manifest, Object, Tool},
+    source::{
+        Begun,
+        manifest::{Digested, File, Manifest, Object, Tool},
+    },
     stream::{
         cancel::Cancel,
         child::{ChildOutput, Command, into_error},
@@ -52,15 +55,25 @@ const CONVERTIBLE: [&str; 14] = [
 const EXTENSIONS: &str =
     "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
 
-/// Streams a database into `sink`. Rows that further processes of the `division` read are digested only.
-pub(super) fn dump(
+/// A database whose dump has begun.
+pub(super) struct DatabaseDump {
+    manifest: Manifest,
+    server: Server,
+    client: Client,
+    server_settings: Vec<ServerSetting>,
+    begun: Reading,
+    /// Set if one of several processes fails.
+    stop: Cancel,
+}
+
+/// Begins the dump of a database. Rows that further processes of the `division` read are digested only.
+pub(super) fn begin(
     source: &Postgres,
     server: &Server,
     database: &str,
     division: Division,
-    sink: &dyn Sink,
     cancel: &Cancel,
-) -> Result<Manifest> {
+) -> Result<DatabaseDump> {
     let (client, connection) = source.tools(server)?;
     let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
@@ -72,8 +85,7 @@ pub(super) fn dump(
     let via_root =
         basics.partitioned && client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let template = basics.template;
-    // Set if one of several processes fails.
-    let stop = &cancel.child();
+    let stop = cancel.child();
     let dumping = Dumping {
         source,
         server,
@@ -83,49 +95,63 @@ pub(super) fn dump(
         basics,
         via_root,
         division,
-        stop,
+        stop: &stop,
     };
     let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
         dumping.begin(session, moment)
     })?;
     // One connection less while the rows are read.
     drop(session);
-    let Begun { described, extensions, inventory, main, others } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
     manifest.notes = moment.notes;
+    Ok(DatabaseDump {
+        manifest,
+        server: server.clone(),
+        client: client.clone(),
+        server_settings,
+        begun,
+        stop,
+    })
+}
 
-    let mut tap = ArchiveTap::new(main);
-    let (stored, parts) = divide::read(others, stop, || sink.store(DUMP, &mut tap).map_err(hints::explain))?;
-    let (mut summary, stream) = tap.finish();
-    let (_, output) = stream.into_inner();
-    let warnings = output.messages();
-    if stored.bytes == 0 {
-        return Err(
-            Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
-        );
+impl Begun for DatabaseDump {
+    fn store(self: Box<Self>, sink: &dyn Sink) -> Result<Manifest> {
+        let Self { mut manifest, server, client, server_settings, begun, stop } = *self;
+        let Reading { described, extensions, inventory, main, others } = begun;
+        let mut tap = ArchiveTap::new(main);
+        let (stored, parts) =
+            divide::read(others, &stop, || sink.store(DUMP, &mut tap).map_err(hints::explain))?;
+        let (mut summary, stream) = tap.finish();
+        let (_, output) = stream.into_inner();
+        let warnings = output.messages();
+        if stored.bytes == 0 {
+            return Err(
+                Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
+            );
+        }
+        divide::merge(&mut summary, parts)?;
+        inventory.require_whole(&summary, &warnings)?;
+        require_loadable(&summary, &client, &server)?;
+        if client.major != server.major {
+            manifest.notes.push(format!(
+                "dumped with the client of version {}: only a server of that version or a newer one can load it",
+                client.major
+            ));
+        }
+        manifest.notes.extend(inventory.left_out.iter().cloned());
+        manifest.left_out = inventory.left_out;
+        manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        manifest.ended = jiff::Zoned::now();
+        manifest.server_version.clone_from(&server.version);
+        manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
+        manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+        describe(&mut manifest, summary, described, extensions, server_settings);
+        if let Some(postgres) = manifest.detail_mut::<Detail>() {
+            postgres.partitioned = inventory.partitioned;
+        }
+        Ok(manifest)
     }
-    divide::merge(&mut summary, parts)?;
-    inventory.require_whole(&summary, &warnings)?;
-    require_loadable(&summary, client, server)?;
-    if client.major != server.major {
-        manifest.notes.push(format!(
-            "dumped with the client of version {}: only a server of that version or a newer one can load it",
-            client.major
-        ));
-    }
-    manifest.notes.extend(inventory.left_out.iter().cloned());
-    manifest.left_out = inventory.left_out;
-    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-    manifest.ended = jiff::Zoned::now();
-    manifest.server_version.clone_from(&server.version);
-    manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
-    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
-    describe(&mut manifest, summary, described, extensions, server_settings);
-    if let Some(postgres) = manifest.detail_mut::<Detail>() {
-        postgres.partitioned = inventory.partitioned;
-    }
-    Ok(manifest)
 }
 
 /// A database that is being dumped.
@@ -151,7 +177,7 @@ struct Described {
 }
 
 /// A running dump whose first bytes have arrived.
-struct Begun {
+struct Reading {
     described: Database,
     extensions: Vec<Extension>,
     inventory: Inventory,
@@ -180,7 +206,7 @@ fn begun(mut output: ChildOutput) -> Result<Running> {
 
 impl Dumping<'_> {
     /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes once it holds its locks.
-    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
+    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Reading>> {
         let Described { database: described, large_objects } =
             session.query_one(&database_query(self.server))?;
         let shares = self.division.shares(session, self.server, is_utf8(&described))?;
@@ -213,7 +239,7 @@ impl Dumping<'_> {
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(error),
             (Ok((main, others)), Ok(_)) => {
-                Ok(Used::Whole(Begun { described, extensions, inventory, main, others }))
+                Ok(Used::Whole(Reading { described, extensions, inventory, main, others }))
             }
         }
     }
