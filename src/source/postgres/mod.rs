@@ -183,7 +183,9 @@ impl Source for Postgres {
         if item.name == GLOBALS {
             return None;
         }
-        let begun = self.server(cancel).and_then(|server| dump::begin(self, &server, &item.name, Division::NONE, cancel));
+        let begun = self
+            .server(cancel)
+            .and_then(|server| dump::begin(self, &server, &item.name, Division::NONE, cancel));
         Some(begun.map(|begun| Box::new(begun) as Box<dyn Begun>))
     }
 
