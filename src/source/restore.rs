@@ -44,7 +44,7 @@ pub struct Options {
     pub uncounted: bool,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
-    /// The target is a scratch server: nothing outside of it may be accessed (MySQL, MariaDB).
+    /// The target is a scratch server: nothing outside of it may be accessed, and it needs no write-ahead log.
     pub scratch: bool,
 }
 

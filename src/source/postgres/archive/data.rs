@@ -1,6 +1,6 @@
 //! The part of an archive after the table of contents: data blocks, each in chunks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -138,6 +138,13 @@ impl DataReader {
             block_start: position,
             blocks: Vec::new(),
         }
+    }
+
+    /// The entries that have data, if none of it was read.
+    pub(super) fn awaited(&self) -> Option<BTreeSet<i32>> {
+        let is_at_start =
+            self.blocks.is_empty() && self.position == self.block_start && self.at == At::BlockType;
+        is_at_start.then(|| self.expected.keys().copied().collect())
     }
 
     /// The blocks that ended, in the order of the archive.

@@ -14,6 +14,8 @@ mod toc;
 mod truncate;
 mod wire;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 pub use data::{Block, LargeObjects};
@@ -194,6 +196,19 @@ impl ArchiveReader {
     /// Whether the table of contents is complete, or cannot be read.
     pub fn has_toc(&self) -> bool {
         self.failure.is_some() || matches!(self.state, State::Data(_))
+    }
+
+    /// Whether it cannot be read further.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// The entries that have data, if exactly the beginning of the archive was read: header and table of contents.
+    pub fn awaited(&self) -> Option<BTreeSet<i32>> {
+        match &self.state {
+            State::Data(reader) if self.failure.is_none() => reader.awaited(),
+            _ => None,
+        }
     }
 
     /// Ends the archive and returns its summary.

@@ -3,7 +3,11 @@
 //! `pg_restore` reads a dump in custom format from a pipe from its beginning to the last entry that it restores, and skips the
 //! data of other entries. Header, table of contents and the data of the wanted entries are enough for it.
 
-use std::{collections::HashMap, io::Write, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::{self, Write},
+    ops::Range,
+};
 
 use crate::{
     error::{Error, Result},
@@ -14,7 +18,7 @@ use crate::{
             archive::{ArchiveReader, Block},
         },
     },
-    stream::files::Files,
+    stream::{cancel::Cancel, files::Files},
 };
 
 /// The largest beginning of a dump that is kept in memory, in bytes. That of 100,000 tables has about 100 MB.
@@ -58,13 +62,18 @@ impl<'a> Feed<'a> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn divide(&mut self) -> Result<()> {
+    pub(super) fn divide(&mut self, cancel: &Cancel) -> Result<()> {
         if self.is_divided() {
             return Ok(());
         }
-        let mut scan = Scan(ArchiveReader::of_positions());
-        self.files.copy(DUMP, &mut scan)?;
-        let summary = scan.0.finish();
+        let mut scan = Scan { archive: ArchiveReader::of_positions(), cancel };
+        let copied = self.files.copy(DUMP, &mut scan);
+        cancel.check()?;
+        if scan.archive.has_failed() {
+            return Ok(());
+        }
+        copied?;
+        let summary = scan.archive.finish();
         if summary.complete { self.set_blocks(&summary.blocks) } else { Ok(()) }
     }
 
@@ -78,6 +87,13 @@ impl<'a> Feed<'a> {
         }
         let mut head = Vec::new();
         self.files.copy_range(DUMP, 0..first.start, &mut head)?;
+        // They begin where the table of contents ends, and are those that it names.
+        let mut archive = ArchiveReader::of_positions();
+        archive.feed(&head);
+        let entries: BTreeSet<i32> = blocks.iter().map(|block| block.entry).collect();
+        if entries.len() != blocks.len() || archive.awaited() != Some(entries) {
+            return Ok(());
+        }
         let places = blocks.iter().enumerate().map(|(place, block)| (block.entry, place)).collect();
         self.parts = Some(Parts { head, blocks: blocks.to_vec(), places });
         Ok(())
@@ -142,15 +158,21 @@ impl<'a> Feed<'a> {
 }
 
 /// Finds the parts of a dump that is written to it.
-struct Scan(ArchiveReader);
+struct Scan<'a> {
+    archive: ArchiveReader,
+    cancel: &'a Cancel,
+}
 
-impl Write for Scan {
-    fn write(&mut self, data: &[u8]) -> std::io::Result<usize> {
-        self.0.feed(data);
+impl Write for Scan<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if self.archive.has_failed() || self.cancel.is_cancelled() {
+            return Err(io::Error::other("the rest is not read"));
+        }
+        self.archive.feed(data);
         Ok(data.len())
     }
 
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -230,7 +252,7 @@ mod tests {
         let dump = Dump::default();
         let mut feed = Feed::new(&dump, &manifest(), &Detail::default()).unwrap();
         assert!(!feed.is_divided());
-        feed.divide().unwrap();
+        feed.divide(&Cancel::new()).unwrap();
         for block in read(PG18).blocks {
             assert_eq!(feed.block(block.entry), Some(block.start..block.end));
         }
@@ -244,7 +266,12 @@ mod tests {
         let mut beyond = blocks.clone();
         beyond.last_mut().unwrap().end = PG18.len() as u64 + 1;
         let backwards = blocks.iter().rev().copied().collect();
-        for blocks in [overlapping, beyond, backwards] {
+        let lacking = blocks[..blocks.len() - 1].to_vec();
+        let mut late = blocks.clone();
+        late[0].start += 1;
+        let mut other = blocks.clone();
+        other[0].entry = i32::MAX;
+        for blocks in [overlapping, beyond, backwards, lacking, late, other] {
             let detail = Detail { blocks, ..Detail::default() };
             let (dump, mut copied) = (Dump::default(), Vec::new());
             let feed = Feed::new(&dump, &manifest(), &detail).unwrap();

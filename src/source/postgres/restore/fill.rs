@@ -4,9 +4,12 @@
 //! are tried again after all others, with an ordinary search path instead of the empty one that a dump sets: then a function
 //! that names others without their schema, or a check that reads another table, works.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::{Restore, feed::Feed, plan::Plan, preflight::TargetServer, process::Part, select::Selection};
+use super::{
+    Restore, feed::Feed, filled::Filled, plan::Plan, preflight::TargetServer, process::Part,
+    select::Selection,
+};
 use crate::{
     error::Result,
     source::postgres::{
@@ -18,39 +21,8 @@ use crate::{
 
 /// Maximum number of retries of failed entries, as long as each makes progress.
 const AGAIN: usize = 5;
-/// At most this many errors that belong to no entry are kept.
-const OTHERS: usize = 5;
 /// Less data than this is restored by one process, in bytes.
 const SMALL: u64 = 16 << 20;
-
-/// The result of a restore.
-#[derive(Debug, Default)]
-pub(super) struct Filled {
-    /// Bytes of the dump.
-    pub(super) bytes: u64,
-    /// The entries that failed, and why.
-    pub(super) failed: BTreeMap<i32, String>,
-    /// Errors that belong to no entry.
-    pub(super) others: Vec<String>,
-}
-
-impl Filled {
-    /// Adds what another process could not restore.
-    pub(super) fn extend(&mut self, other: Self) {
-        self.failed.extend(other.failed);
-        for error in other.others {
-            self.other(error);
-        }
-    }
-
-    /// Adds an error that belongs to no entry.
-    pub(super) fn other(&mut self, error: String) {
-        // Several processes report the same one, for example a setting that the server does not know.
-        if self.others.len() < OTHERS && !self.others.contains(&error) {
-            self.others.push(error);
-        }
-    }
-}
 
 impl Restore<'_> {
     /// Restores the selection.
@@ -61,26 +33,33 @@ impl Restore<'_> {
         server: &TargetServer,
     ) -> Result<Filled> {
         let mut feed = Feed::new(files, self.manifest, self.detail)?;
-        let wanted = self.jobs();
-        if wanted > 1 && !self.options.definitions && selection.ids.is_none() && feed.bytes() >= SMALL {
-            feed.divide()?;
+        let wanted = if self.options.definitions { 1 } else { self.jobs() };
+        if wanted > 1 && !feed.is_divided() && self.options.table.is_none() && feed.bytes() >= SMALL {
+            (self.notice)(
+                "the dump is read once to find its tables: the version that made it did not record where they are",
+            );
+            feed.divide(self.cancel)?;
         }
-        let plan = (wanted > 1 && !self.options.definitions && feed.is_divided())
+        let plan = (wanted > 1 && feed.is_divided())
             .then(|| Plan::new(&selection.entries, &feed, wanted))
-            .filter(|plan| plan.bytes >= SMALL);
-        let filled = match (plan, self.options.keep_going) {
-            (Some(plan), _) => self.in_parallel(&feed, selection, &plan, server, wanted)?,
-            (None, false) => {
-                self.process().strictly(&feed, &Part::of(selection.ids.as_deref()), self.cancel)?;
-                Filled::default()
-            }
-            (None, true) => {
-                self.process().tolerantly(&feed, &Part::of(selection.ids.as_deref()), self.cancel)?
-            }
+            .filter(|plan| plan.bytes >= SMALL && !plan.is_ordered);
+        let filled = match plan {
+            Some(plan) => self.in_parallel(&feed, selection, &plan, server, wanted)?,
+            None => self.by_one(&feed, selection)?,
         };
         let mut filled = if self.options.keep_going { self.again(&feed, selection, filled)? } else { filled };
         filled.bytes = feed.bytes();
         Ok(filled)
+    }
+
+    /// Restores the selection by one process.
+    pub(super) fn by_one(&self, feed: &Feed<'_>, selection: &Selection) -> Result<Filled> {
+        let (process, all) = (self.process(), Part::of(selection.ids.as_deref()));
+        if self.options.keep_going {
+            process.tolerantly(feed, &all, self.cancel)
+        } else {
+            process.strictly(feed, &all, self.cancel).map(|()| Filled::default())
+        }
     }
 
     /// Tries the entries that failed again.

@@ -1,11 +1,13 @@
 //! What `pg_restore --verbose` says about entries that it could not restore.
 
-use super::fill::Filled;
+use super::filled::Filled;
 
 /// Collects the messages of `pg_restore --verbose` about failed entries. No other code parses them.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     current: Option<i32>,
+    /// The entry that the last line names; its error must be on the next one.
+    named: Option<i32>,
     /// What it could not restore.
     pub(super) filled: Filled,
     /// Whether it processed the whole list.
@@ -15,15 +17,16 @@ pub(super) struct Log {
 impl Log {
     /// Reads one line.
     pub(super) fn hear(&mut self, line: &str) {
+        // Values of rows are quoted in other lines of a message, and may contain any text.
+        let named = self.named.take();
         let Some(text) = line.strip_prefix("pg_restore: ") else { return };
         // The second form is that of versions before 12.
         let entry = ["from TOC entry ", "[archiver (db)] Error from TOC entry "]
             .iter()
             .find_map(|start| text.strip_prefix(start))
             .and_then(|rest| rest.split_once(';')?.0.trim().parse().ok());
-        if let Some(id) = entry {
-            self.current = Some(id);
-            self.filled.failed.entry(id).or_default();
+        if entry.is_some() {
+            self.named = entry;
         } else if text.starts_with("warning: errors ignored on restore")
             || text.starts_with("WARNING: errors ignored")
         {
@@ -31,6 +34,10 @@ impl Log {
         } else if let Some(reason) =
             text.strip_prefix("error: ").or_else(|| text.strip_prefix("[archiver (db)] "))
         {
+            if let Some(id) = named {
+                self.current = Some(id);
+                self.filled.failed.entry(id).or_default();
+            }
             self.reason(reason);
         }
     }
@@ -72,6 +79,19 @@ mod tests {
         assert_eq!(failed[0].0, 3214);
         assert_eq!(failed[0].1, "could not execute query: ERROR:  function g(integer) does not exist");
         assert!(failed[1].1.starts_with("COPY failed for table"));
+    }
+
+    #[test]
+    fn values_in_a_message_name_no_entry() {
+        let said = "pg_restore: from TOC entry 7; 0 16392 TABLE DATA a1 postgres\n\
+            pg_restore: error: COPY failed for table \"a1\": ERROR:  new row violates a check\n\
+            DETAIL:  Failing row contains (\n\
+            pg_restore: from TOC entry 9; 0 16393 TABLE DATA a2 postgres\n\
+            ).\n\
+            pg_restore: error: could not execute query: ERROR:  another\n";
+        let mut log = Log::default();
+        said.lines().for_each(|line| log.hear(line));
+        assert_eq!(log.filled.failed.into_keys().collect::<Vec<_>>(), [7]);
     }
 
     #[test]

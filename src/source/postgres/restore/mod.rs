@@ -4,6 +4,7 @@
 mod announce;
 mod feed;
 mod fill;
+mod filled;
 mod into;
 mod log;
 mod missing;

@@ -10,16 +10,17 @@ use std::{
 use super::{
     Restore,
     feed::Feed,
-    fill::Filled,
+    filled::Filled,
     plan::Plan,
     preflight::TargetServer,
-    process::{Part, Process},
+    process::{GOES_ON, Part, Process},
     select::Selection,
 };
 use crate::{
     error::{Error, Result},
     source::postgres::{
         archive::{TocEntry, truncating},
+        clients::major_of,
         psql::quote_ident,
     },
     stream::cancel::Cancel,
@@ -30,6 +31,9 @@ use crate::{
 const MOST: usize = 4;
 /// How long a connection may take. A pooler lets connections wait until others end.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// The first version of `pg_dump` all of whose releases record the dependencies that several sessions need: earlier ones leave
+/// out those of column privileges and of foreign keys to partitioned tables.
+const KNOWS_DEPENDENCIES: u32 = 13;
 const ANOTHER: &str = "another part of the restore failed";
 
 impl Restore<'_> {
@@ -53,6 +57,7 @@ impl Restore<'_> {
         let before = Part::of(Some(&plan.before));
         // Not beside the first process: it could lack the connection that is tried.
         let (jobs, refused) = connections(&process, wanted, self.cancel);
+        self.cancel.check()?;
         if let Some(error) = refused {
             (self.notice)(&format!(
                 "restoring with {} instead of {wanted}: {}",
@@ -60,13 +65,19 @@ impl Restore<'_> {
                 error.summary()
             ));
         }
+        if jobs == 1 {
+            // One process needs one connection; several, one after the other, may need two for a moment.
+            return self.by_one(feed, selection);
+        }
         if self.options.keep_going {
             filled.extend(process.tolerantly(feed, &before, self.cancel)?);
         } else {
             process.strictly(feed, &before, self.cancel)?;
         }
         tracing::debug!(jobs, parts = plan.rows.len(), "the definitions are restored, rows follow");
-        let truncated = feed.head().and_then(|head| truncated(head, &selection.entries, server));
+        let truncates = self.options.scratch && server.superuser && server.minimal_wal;
+        let truncated = feed.head().filter(|_| truncates);
+        let truncated = truncated.map(|head| truncated_tables(head, &selection.entries, &filled));
         let stop = self.cancel.child();
         let tolerant = self.options.keep_going || plan.dependent;
         let rows = workers::try_map(&plan.rows, jobs, &stop, ANOTHER, |ids| {
@@ -76,25 +87,32 @@ impl Restore<'_> {
             } else {
                 process.strictly(feed, &part, &stop).map(|()| Filled::default())
             }
-        })?;
+        })
+        .map_err(|error| if tolerant && !self.options.keep_going { error.hint(GOES_ON) } else { error })?;
         self.cancel.check()?;
         rows.into_iter().for_each(|rows| filled.extend(rows));
         if self.options.keep_going {
             filled.extend(process.tolerantly(feed, &Part::of(Some(&plan.after)), self.cancel)?);
             return Ok(filled);
         }
-        if !filled.failed.is_empty() || !filled.others.is_empty() {
+        if !filled.is_empty() {
             // Now the other tables have their rows. An error that belongs to no entry comes again.
             let ids = selection.in_order(|entry| filled.failed.contains_key(&entry.dump_id));
             process.strictly(feed, &Part::of(Some(&ids)), self.cancel)?;
         }
         tracing::debug!("the rows are restored, indexes and constraints follow");
-        if jobs > 1 {
+        if self.knows_dependencies() {
             process.by_sessions(feed, &plan.after, jobs, self.cancel)?;
         } else {
             process.strictly(feed, &Part::of(Some(&plan.after)), self.cancel)?;
         }
         Ok(Filled::default())
+    }
+
+    /// Whether the dump says in which order several sessions may restore indexes, constraints and privileges.
+    fn knows_dependencies(&self) -> bool {
+        let tools = self.manifest.tools.iter().filter(|tool| tool.name == "pg_dump");
+        tools.filter_map(|tool| major_of(&tool.version)).all(|major| major >= KNOWS_DEPENDENCIES)
     }
 }
 
@@ -108,19 +126,22 @@ fn connections(process: &Process<'_>, wanted: usize, cancel: &Cancel) -> (usize,
     // All sessions stay open until the last one was tried.
     let sessions = workers::map_or(&numbers, wanted, panicked, |_| process.connect(cancel, CONNECT_WITHIN));
     let possible = sessions.iter().filter(|session| session.is_ok()).count();
-    (possible.max(1), sessions.into_iter().find_map(Result::err))
+    match sessions.into_iter().find_map(Result::err) {
+        None => (wanted, None),
+        // One stays free: the server ends a session a moment after its client.
+        Some(error) => (possible.saturating_sub(1).max(1), Some(error)),
+    }
 }
 
 /// The beginning of a dump with statements that empty tables before their rows are loaded, for a server that then needs no
-/// write-ahead log for them. Only tables that this restore creates are emptied.
-fn truncated(head: &[u8], entries: &[TocEntry], server: &TargetServer) -> Option<Vec<u8>> {
-    if !server.superuser || !server.minimal_wal {
-        return None;
-    }
+/// write-ahead log for them. Only tables that this restore has created are emptied.
+fn truncated_tables(head: &[u8], entries: &[TocEntry], filled: &Filled) -> Vec<u8> {
     let name = |entry: &TocEntry| (entry.namespace.clone(), entry.tag.clone());
-    let created: BTreeSet<_> = entries.iter().filter(|entry| entry.desc == "TABLE").map(name).collect();
-    let rows = entries.iter().filter(|entry| entry.desc == "TABLE DATA" && created.contains(&name(entry)));
-    let tables: BTreeMap<i32, String> = rows
+    let of = |desc: &'static str| entries.iter().filter(move |entry| entry.desc == desc);
+    let created: BTreeSet<_> =
+        of("TABLE").filter(|entry| !filled.failed.contains_key(&entry.dump_id)).map(name).collect();
+    let tables: BTreeMap<i32, String> = of("TABLE DATA")
+        .filter(|entry| created.contains(&name(entry)))
         // A name that is not valid UTF-8 was changed by reading it.
         .filter(|entry| !entry.tag.contains('\u{fffd}'))
         .filter_map(|entry| {
@@ -128,5 +149,5 @@ fn truncated(head: &[u8], entries: &[TocEntry], server: &TargetServer) -> Option
             Some((entry.dump_id, format!("{}.{}", quote_ident(schema), quote_ident(&entry.tag))))
         })
         .collect();
-    Some(truncating(head, &tables))
+    truncating(head, &tables)
 }

@@ -15,6 +15,8 @@ const PARTS: u64 = 8;
 
 /// Definitions that run code of their own while rows are loaded.
 const CODE: [&str; 6] = ["FUNCTION", "PROCEDURE", "AGGREGATE", "EXTENSION", "OPERATOR", "CAST"];
+/// In the definition of a table with a generated column.
+const COMPUTED: &str = " GENERATED ALWAYS AS (";
 /// Definitions that can require something of a row.
 const RULES: [&str; 6] = ["TABLE", "DOMAIN", "TYPE", "CHECK CONSTRAINT", "DEFAULT", "FOREIGN TABLE"];
 
@@ -31,14 +33,22 @@ pub(super) struct Plan {
     pub(super) bytes: u64,
     /// Whether loading the rows of a table may need the rows of others: a check may call a function that reads them.
     pub(super) dependent: bool,
+    /// Whether values depend on the order in which tables are loaded: they are computed by a function while a row is loaded.
+    pub(super) is_ordered: bool,
 }
 
 impl Plan {
     /// Divides the selected entries for this number of processes.
     pub(super) fn new(entries: &[TocEntry], feed: &Feed<'_>, jobs: usize) -> Self {
-        let mut plan = Self { dependent: may_depend(entries), ..Self::default() };
+        let may_depend = |from: &dyn Fn(&TocEntry) -> bool| may_depend(entries, from);
+        let mut plan = Self {
+            dependent: may_depend(&|entry| RULES.contains(&entry.desc.as_str())),
+            is_ordered: may_depend(&|entry| entry.desc == "TABLE" && entry.defn.contains(COMPUTED)),
+            ..Self::default()
+        };
+        let together = together(entries);
         let mut tables: Vec<(i32, u64)> = Vec::new();
-        // Large objects, and positions of sequences.
+        // Large objects, positions of sequences, and tables whose order matters.
         let (mut others, mut bytes_of_others) = (Vec::new(), 0);
         let mut section = Section::PreData;
         for entry in entries {
@@ -51,7 +61,9 @@ impl Plan {
                 plan.after.push(entry.dump_id);
             } else if section != Section::Data {
                 plan.before.push(entry.dump_id);
-            } else if let (Some(bytes), "TABLE DATA") = (bytes, entry.desc.as_str()) {
+            } else if let (Some(bytes), "TABLE DATA", false) =
+                (bytes, entry.desc.as_str(), together.contains(&entry.dump_id))
+            {
                 tables.push((entry.dump_id, bytes));
             } else {
                 others.push(entry.dump_id);
@@ -90,12 +102,29 @@ fn comes_last(entry: &TocEntry) -> bool {
     ) || (entry.desc == "COMMENT" && entry.tag.starts_with("EVENT TRIGGER "))
 }
 
-/// Whether a definition that can require something of a row needs, directly or not, one with code of its own.
-fn may_depend(entries: &[TocEntry]) -> bool {
+/// The data of tables that must be loaded in the order of the archive: extensions have created these tables, perhaps with
+/// foreign keys between them.
+fn together(entries: &[TocEntry]) -> BTreeSet<i32> {
+    let name = |entry: &TocEntry| (entry.namespace.clone(), entry.tag.clone());
+    let created: BTreeSet<_> = entries.iter().filter(|entry| entry.desc == "TABLE").map(name).collect();
+    let data: BTreeSet<i32> =
+        entries.iter().filter(|entry| entry.desc == "TABLE DATA").map(|entry| entry.dump_id).collect();
+    let mut together = BTreeSet::new();
+    for entry in entries.iter().filter(|entry| data.contains(&entry.dump_id)) {
+        let needed: Vec<i32> = entry.dependencies.iter().filter(|id| data.contains(id)).copied().collect();
+        if !needed.is_empty() || !created.contains(&name(entry)) {
+            together.insert(entry.dump_id);
+            together.extend(needed);
+        }
+    }
+    together
+}
+
+/// Whether a definition that is chosen by `from` needs, directly or not, one with code of its own.
+fn may_depend(entries: &[TocEntry], from: &dyn Fn(&TocEntry) -> bool) -> bool {
     let by_id: BTreeMap<i32, &TocEntry> = entries.iter().map(|entry| (entry.dump_id, entry)).collect();
     let mut seen = BTreeSet::new();
-    let mut open: Vec<&TocEntry> =
-        entries.iter().filter(|entry| RULES.contains(&entry.desc.as_str())).collect();
+    let mut open: Vec<&TocEntry> = entries.iter().filter(|entry| from(entry)).collect();
     while let Some(entry) = open.pop() {
         if CODE.contains(&entry.desc.as_str()) {
             return true;
@@ -115,15 +144,23 @@ mod tests {
         manifest::{File, Manifest},
         postgres::{
             DUMP, Detail,
-            archive::{ArchiveReader, Block},
+            archive::{ArchiveReader, ArchiveSummary, Block},
         },
     };
     use crate::{error::Result, stream::files::Files};
 
-    /// A dump of any length.
-    struct Zeros;
+    const PG18: &[u8] = include_bytes!("../../../../tests/fixtures/pg18-sample.dump");
 
-    impl Files for Zeros {
+    fn read() -> ArchiveSummary {
+        let mut reader = ArchiveReader::new();
+        reader.feed(PG18);
+        reader.finish()
+    }
+
+    /// The beginning of a dump, with data of any length.
+    struct Head;
+
+    impl Files for Head {
         fn list(&self) -> Result<Vec<(String, u64)>> {
             Ok(Vec::new())
         }
@@ -133,21 +170,19 @@ mod tests {
         }
 
         fn copy(&self, _path: &str, target: &mut dyn std::io::Write) -> Result<u64> {
-            let _ = target.write_all(&[0; 1000]);
+            let _ = target.write_all(PG18);
             Ok(u64::MAX)
         }
     }
 
     fn toc() -> Vec<TocEntry> {
-        let mut reader = ArchiveReader::new();
-        reader.feed(include_bytes!("../../../../tests/fixtures/pg18-sample.dump"));
-        reader.finish().toc
+        read().toc
     }
 
     fn plan(entries: &[TocEntry], bytes_of: impl Fn(&TocEntry) -> u64, jobs: usize) -> Plan {
         let mut manifest = Manifest::begin("pg", "shop", "postgres");
         manifest.files.push(File { path: DUMP.to_owned(), bytes: u64::MAX });
-        let mut start = 100;
+        let mut start = read().blocks[0].start;
         let data = entries.iter().filter(|entry| matches!(entry.desc.as_str(), "TABLE DATA" | "BLOBS"));
         let blocks = data
             .map(|entry| {
@@ -157,7 +192,7 @@ mod tests {
             })
             .collect();
         let detail = Detail { blocks, ..Detail::default() };
-        Plan::new(entries, &Feed::new(&Zeros, &manifest, &detail).unwrap(), jobs)
+        Plan::new(entries, &Feed::new(&Head, &manifest, &detail).unwrap(), jobs)
     }
 
     #[test]
@@ -199,14 +234,38 @@ mod tests {
     #[test]
     fn a_table_with_a_function_in_its_definition_may_depend_on_others() {
         let entries = toc();
-        let pick = |descs: &[&str]| -> Vec<TocEntry> {
-            entries.iter().filter(|entry| descs.contains(&entry.desc.as_str())).cloned().collect()
+        let mut parts: Vec<TocEntry> = entries
+            .iter()
+            .filter(|entry| matches!(entry.desc.as_str(), "TABLE" | "FUNCTION"))
+            .cloned()
+            .map(|mut entry| {
+                entry.dependencies.clear();
+                entry.defn = entry.defn.replace(COMPUTED, " ");
+                entry
+            })
+            .collect();
+        let bytes = |_: &TocEntry| 1;
+        let known = |parts: &[TocEntry]| {
+            let plan = plan(parts, bytes, 2);
+            (plan.dependent, plan.is_ordered)
         };
-        let mut parts = pick(&["TABLE", "FUNCTION"]);
-        parts.iter_mut().for_each(|entry| entry.dependencies.clear());
-        assert!(!may_depend(&parts));
+        assert_eq!(known(&parts), (false, false));
         let function = parts.iter().find(|entry| entry.desc == "FUNCTION").unwrap().dump_id;
-        parts.iter_mut().rfind(|entry| entry.desc == "TABLE").unwrap().dependencies.push(function);
-        assert!(may_depend(&parts));
+        let table = parts.iter().rposition(|entry| entry.desc == "TABLE").unwrap();
+        parts[table].dependencies.push(function);
+        assert_eq!(known(&parts), (true, false));
+        parts[table].defn.push_str(" x int GENERATED ALWAYS AS (public.f()) STORED");
+        assert_eq!(known(&parts), (true, true));
+    }
+
+    #[test]
+    fn tables_of_extensions_are_loaded_in_the_order_of_the_archive() {
+        let mut entries = toc();
+        let table = entries.iter().find(|entry| entry.desc == "TABLE").unwrap().clone();
+        let data = entries.iter().find(|e| e.desc == "TABLE DATA" && e.tag == table.tag).unwrap().dump_id;
+        entries.retain(|entry| entry.dump_id != table.dump_id);
+        let plan = plan(&entries, |_| 1 << 40, 2);
+        assert!(!plan.rows.contains(&vec![data]), "{plan:?}");
+        assert!(plan.rows.iter().flatten().any(|id| *id == data));
     }
 }

@@ -5,7 +5,7 @@ use std::{fs::File, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Restore, Target, feed::Feed, fill::Filled, log::Log};
+use super::{Restore, Target, feed::Feed, filled::Filled, log::Log};
 use crate::{
     error::{Error, Result},
     source::{
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-const GOES_ON: &str = "--continue restores everything else, and lists what is missing";
+pub(super) const GOES_ON: &str = "--continue restores everything else, and lists what is missing";
 /// `pg_restore` writes nothing to stdout when it restores into a database.
 const OUTPUT: usize = 64 << 10;
 
@@ -108,15 +108,20 @@ impl Process<'_> {
         let ended = input.end()?;
         let log = std::mem::take(&mut *log.lock());
         match ended {
-            // It did not finish.
-            Some(error) if !log.whole => Err(error),
+            // It did not finish, or what it could not restore is not known.
+            Some(error) if !log.whole || log.filled.is_empty() => Err(error),
             _ => Ok(log.filled),
         }
     }
 
-    /// Opens a session in the target, to see whether that is possible.
+    /// Opens a session in the target, to see whether that is possible. It stays in a transaction: a pooler may give the
+    /// connection of an idle session to another one.
     pub(super) fn connect(&self, cancel: &Cancel, limit: Duration) -> Result<Psql> {
-        Psql::connect_within(self.client, self.connection, &self.target.database, cancel, limit)
+        let database = &self.target.database;
+        let mut session = Psql::connect_within(self.client, self.connection, database, cancel, limit)?;
+        session.set_timeout(limit);
+        session.execute("BEGIN")?;
+        Ok(session)
     }
 
     /// Whether the target is a scratch server.

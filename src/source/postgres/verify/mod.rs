@@ -173,7 +173,8 @@ impl Scratch {
         let roles = roles_of(of);
         let begin = Instant::now();
         // Everything is read back below, and more of it is compared.
-        let options = Options { uncounted: true, ..Options::default() };
+        let options =
+            Options { uncounted: true, scratch: true, jobs: Some(setup.processes), ..Options::default() };
         restore::restore(
             manifest,
             files,
@@ -228,7 +229,7 @@ impl Scratch {
         if !definitions::are_recorded(&stored_toc, manifest) {
             return Ok(vec![definitions::NOT_RECORDED.to_owned()]);
         }
-        let options = Options { definitions: true, ..Options::default() };
+        let options = Options { definitions: true, scratch: true, ..Options::default() };
         // It replaces the first one, which has been read: some extensions can only be in the database of that name.
         self.drop_database(setup, name)?;
         let loaded = restore::restore(
