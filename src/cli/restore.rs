@@ -150,6 +150,7 @@ fn options(args: &Args) -> Options {
         keep_going: args.keep_going,
         verify: args.verify,
         jobs: args.jobs.map(usize::from),
+        uncounted: false,
         privileged: args.with_setuid_and_devices,
         scratch: false,
     }

@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::{
     errors::{hint, rustic_error},
     local::{LocalStorage, refused},
+    pack_list::PackList,
     remote::RemoteStorage,
     retry::Patience,
     transient::passes,
@@ -90,6 +91,17 @@ impl Storage {
             Self::Local(local) => Some(local),
             Self::Remote(_) => None,
         }
+    }
+
+    /// All packs.
+    pub(super) fn packs(&self) -> Result<PackList> {
+        let listed = match self {
+            Self::Local(local) => local.packs(),
+            Self::Remote(remote) => {
+                remote.list_with_size(FileType::Pack).map(|packs| PackList { packs, unfinished: Vec::new() })
+            }
+        };
+        listed.map_err(|e| rustic_error("cannot list the repository's packs", e))
     }
 
     /// Stores a file.

@@ -131,7 +131,7 @@ impl Watch {
 
     /// The present state of the repository.
     pub(super) fn present(&self) -> Result<Present> {
-        let known = KnownBlobs::load(&self.open()?, &*self.storage.backend())?;
+        let known = KnownBlobs::load(&self.open()?, &self.storage)?;
         let reader = self.open()?.to_indexed().map_err(super::known::unreadable_index)?;
         Ok(Present { reader, known })
     }

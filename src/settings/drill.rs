@@ -33,6 +33,11 @@ const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
 /// Size from which only a part of the files is read, if a part is configured.
 const SAMPLE_OVER: u64 = 256 * GIB;
 
+/// More processes for one item are of no use: its largest table limits it.
+const MOST_PROCESSES: usize = 4;
+/// Connections of all these processes to one scratch server, which accepts a hundred.
+const CONNECTIONS: usize = 60;
+
 /// What happens if a scratch server cannot be confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxRule {
@@ -86,6 +91,21 @@ impl Default for DrillConfig {
             postgres_settings: BTreeMap::new(),
         }
     }
+}
+
+impl DrillConfig {
+    /// How many processes may restore or read one of `items` at the same time: all items together use about as many as the
+    /// machine has processors.
+    pub fn processes(&self, items: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        processes(cores, self.jobs.min(items))
+    }
+}
+
+/// The processes of each of the items that are proven at the same time.
+fn processes(cores: usize, items: usize) -> usize {
+    let items = items.max(1);
+    (cores / items).clamp(1, MOST_PROCESSES.min((CONNECTIONS / items).max(1)))
 }
 
 /// Reads the section.
@@ -169,4 +189,16 @@ fn is_parameter(name: &str) -> bool {
         word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_share_the_processors() {
+        let of = |cores, items| processes(cores, items);
+        assert_eq!([of(1, 1), of(2, 1), of(4, 2), of(8, 0), of(64, 1)], [1, 2, 2, 4, 4]);
+        assert_eq!([of(2, 4), of(128, 30), of(256, 64)], [1, 2, 1]);
+    }
 }

@@ -40,6 +40,8 @@ pub struct Options {
     pub verify: bool,
     /// How many connections to the target are used at most; by default as many as this machine has processors, up to four.
     pub jobs: Option<usize>,
+    /// Do not count rows, because the caller reads everything back and compares it (PostgreSQL).
+    pub uncounted: bool,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
     /// The target is a scratch server: nothing outside of it may be accessed, and it needs no write-ahead log.

@@ -6,6 +6,7 @@ mod disasters;
 mod extensions;
 mod frozen;
 mod frozen_sources;
+mod large;
 mod loading;
 mod mysql_cases;
 mod proofs;

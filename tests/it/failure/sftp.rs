@@ -86,7 +86,7 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     let hold = world.clients.hold("a");
     let mut run =
         Running::start(cmd_with(&patient).env("HOME", home.path()).args(["backup", "pg/a"]).into_command());
-    hold.wait_reached(&mut run);
+    hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
     kill_children(&sshd);
     hold.release();
     run.finish().expect_code(0);

@@ -3,6 +3,7 @@
 
 mod companion;
 mod into;
+mod lanes;
 mod read_back;
 mod redefined;
 mod target;
@@ -29,7 +30,7 @@ use super::{
     discover::Server,
     globals, hints,
     inventory::Objects,
-    script::{Phases, Rewrite, Select, Views},
+    script::{Phases, Redefined, Rewrite, Select, Views},
     session::Session,
 };
 use crate::{
@@ -38,7 +39,11 @@ use crate::{
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, child::into_error, files::Files},
+    stream::{
+        cancel::Cancel,
+        child::{Command, into_error},
+        files::Files,
+    },
 };
 
 /// Restores a database from `files` into `target`. Views that read missing objects of other databases are listed as missing.
@@ -129,8 +134,11 @@ pub fn load<'a>(
     let head = session_setup(&session, server.flavour, options);
     let restore = Restore { manifest, connection: &connection, target, options, head, cancel };
     notice("loading the dump");
+    let plan = lanes::Plan::make(&session, manifest, options, notice);
+    // The connection counts against limits.
+    session.pause();
     let mut needs = BTreeSet::new();
-    let views = restore.fill(files, &mut needs, &mut done).map_err(|error| {
+    let views = restore.fill(files, plan.as_ref(), notice, &mut needs, &mut done).map_err(|error| {
         needs.retain(|(database, _)| *database != target.database);
         // Without the information there is no note.
         let outside = views::absent(&session, &needs).unwrap_or_default();
@@ -205,23 +213,80 @@ struct Restore<'a> {
     cancel: &'a Cancel,
 }
 
+/// What was fed to a client.
+struct Fed {
+    bytes: u64,
+    redefined: Vec<Redefined>,
+    views: Views,
+}
+
 impl Restore<'_> {
-    /// Feeds the SQL client from the repository. Returns the views, and adds objects of other databases that tables need to
-    /// `needs`.
-    fn fill(&self, files: &dyn Files, needs: &mut Names, done: &mut Restored) -> Result<Views> {
+    /// Feeds the SQL client from the repository, or several of them. Returns the views, and adds objects of other databases that
+    /// tables need to `needs`.
+    fn fill(
+        &self,
+        files: &dyn Files,
+        plan: Option<&lanes::Plan>,
+        notice: &dyn Fn(&str),
+        needs: &mut Names,
+        done: &mut Restored,
+    ) -> Result<Views> {
         let warnings = Warnings::default();
-        let seen = warnings.clone();
+        let loaded = match plan {
+            None => None,
+            Some(plan) => {
+                // A mark must come at once.
+                let start = |stop: &Cancel, observe: lanes::Observer| {
+                    self.client(stop).arg("--unbuffered").observe_output(observe).spawn_input()
+                };
+                lanes::load(plan, &start, &warnings, notice, self.cancel, |out| {
+                    self.feed(files, false, out, needs)
+                })?
+            }
+        };
+        let fed = match loaded {
+            Some(lanes::Loaded { fed, notes }) => {
+                done.notes.extend(notes);
+                fed
+            }
+            None => self.fill_in_one_session(files, &warnings, needs)?,
+        };
+        done.bytes = fed.bytes;
+        done.warnings = warnings.take();
+        done.notes.extend(notes(&fed.redefined));
+        done.keep(Deviations { redefined: fed.redefined, rowless: Vec::new() });
+        fed.views.require_all()?;
+        Ok(fed.views)
+    }
+
+    fn client(&self, cancel: &Cancel) -> Command {
         let item = format!("{}/{}", self.manifest.source, self.manifest.item);
-        let mut input = views::client(self.connection, &self.target.database, &item, self.cancel)
+        views::client(self.connection, &self.target.database, &item, cancel)
             .args(["--show-warnings", "--skip-column-names"])
-            .observe_output(move |line| seen.line(line))
-            .spawn_input()?;
-        let mut phases = Phases::new(&mut input);
+    }
+
+    fn fill_in_one_session(&self, files: &dyn Files, warnings: &Warnings, needs: &mut Names) -> Result<Fed> {
+        let seen = warnings.clone();
+        let mut input = self.client(self.cancel).observe_output(move |line| seen.line(line)).spawn_input()?;
+        let fed = self.feed(files, true, &mut input, needs)?;
+        input.finish().map_err(hints::explain)?;
+        Ok(fed)
+    }
+
+    /// Writes everything but the views. `announcing`: the client is to print what it creates and fills.
+    fn feed(
+        &self,
+        files: &dyn Files,
+        announcing: bool,
+        out: &mut dyn Write,
+        needs: &mut Names,
+    ) -> Result<Fed> {
+        let mut phases = Phases::new(out);
         let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut phases)
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head)
-            .announcing(true);
+            .announcing(announcing);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
@@ -239,13 +304,7 @@ impl Restore<'_> {
             rewritten.and_then(|()| phases.finish()).and_then(|(out, views)| out.flush().map(|()| views));
         let bytes = fed.map_err(hints::explain)?;
         let views = parted.map_err(|error| hints::explain(into_error(error)))?;
-        input.finish().map_err(hints::explain)?;
-        done.bytes = bytes;
-        done.warnings = warnings.take();
-        done.notes.extend(notes(&redefined));
-        done.keep(Deviations { redefined, rowless: Vec::new() });
-        views.require_all()?;
-        Ok(views)
+        Ok(Fed { bytes, redefined, views })
     }
 }
 
