@@ -88,8 +88,10 @@ fn run_patiently(
     tracing::info!(run = report.run, "the run begins");
     // The repository is opened first, so that the run is recorded in the history that belongs to it. A storage that does not
     // answer must not prevent that: it is opened again below, with all configured retries.
-    let waits = patience.clone();
-    let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
+    let (waits, state_dir) = (patience.clone(), config.state_dir.clone());
+    let open = move |settings: &RepositoryConfig| {
+        Repository::open_patiently(settings, &waits).inspect(|opened| opened.use_cache(&state_dir))
+    };
     let first = crate::survey::open_within(config, crate::survey::PATIENCE, open, cancel).ok();
     let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
@@ -142,6 +144,7 @@ fn protect(
     (patience, cancel): (&Patience, &Cancel),
 ) -> Result<Option<RepositoryEntry>> {
     let repository = opened.map_or_else(|| Repository::open_patiently(&config.repository, patience), Ok)?;
+    repository.use_cache(&config.state_dir);
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);

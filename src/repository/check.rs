@@ -6,13 +6,14 @@ use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
 use serde::Serialize;
 
 use super::{
-    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, keys,
-    known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
+    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, handle::READERS,
+    keys, known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
 };
 use crate::{
     error::{Error, Result},
     output::shell::word,
     stream::cancel::Cancel,
+    workers,
 };
 
 /// The command that removes incomplete snapshots is given for this many items at most.
@@ -46,6 +47,18 @@ pub struct CheckReport {
     /// The damaged ones among them. Each has one entry at the end of `errors`.
     #[serde(skip)]
     pub(crate) damaged: Vec<Id>,
+}
+
+/// What is wrong with a file.
+enum Flaw {
+    /// It cannot be read.
+    Unreadable(String),
+    /// It is a damaged file of the index.
+    Index,
+    /// It is a damaged key.
+    Key,
+    /// It should have this name.
+    Name(Id),
 }
 
 impl Repository {
@@ -112,44 +125,68 @@ impl Repository {
         known_damaged: &HashSet<Id>,
         cancel: &Cancel,
     ) -> Result<(bool, bool)> {
-        let backend = self.storage.backend();
         let (mut unnamed, mut unreadable) = (false, false);
         for (tpe, what) in
             [(FileType::Snapshot, "snapshot"), (FileType::Index, "index"), (FileType::Key, "key")]
         {
-            let listed =
-                backend.list(tpe).map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
-            for id in listed {
-                cancel.check()?;
+            let listed = self.storage.backend().list(tpe);
+            let listed = listed.map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
+            let found = workers::map(&listed, READERS, |id| {
+                if cancel.is_cancelled() { None } else { self.flaw_of(tpe, what, id) }
+            });
+            cancel.check()?;
+            for (id, flaw) in listed.iter().zip(found) {
                 let name = id.to_hex();
-                let data = match backend.read_full(tpe, &id) {
-                    Ok(data) => data,
-                    // Retention may have removed it since, and another run may have replaced it.
-                    Err(_) if !backend.list(tpe).is_ok_and(|there| there.contains(&id)) => continue,
-                    Err(error) => {
+                match flaw {
+                    None => {}
+                    Some(Flaw::Unreadable(error)) => {
                         unreadable |= tpe == FileType::Index;
-                        let error =
-                            rustic_error(&format!("cannot read {what} file {}", name.as_str()), error);
-                        report.errors.push(error.summary());
-                        continue;
+                        report.errors.push(error);
                     }
-                };
-                if tpe == FileType::Index && self.parse_index(&data).is_none() {
-                    unreadable = true;
-                    report.errors.push(format!("index file {} is damaged", name.as_str()));
-                } else if tpe == FileType::Key && !keys::is_usable(&data) {
-                    report.errors.push(format!(
-                        "key file {} is damaged; another key has opened the repository",
-                        name.as_str()
-                    ));
-                    report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
-                } else if hash(&data) != id && !known_damaged.contains(&id) {
-                    unnamed = true;
-                    report.errors.push(misnamed(what, &id, &hash(&data)));
+                    Some(Flaw::Index) => {
+                        unreadable = true;
+                        report.errors.push(format!("index file {} is damaged", name.as_str()));
+                    }
+                    Some(Flaw::Key) => {
+                        report.errors.push(format!(
+                            "key file {} is damaged; another key has opened the repository",
+                            name.as_str()
+                        ));
+                        report.advise(
+                            "move damaged key files away (docs/operations.md, \"Damaged key files\")",
+                        );
+                    }
+                    Some(Flaw::Name(_)) if known_damaged.contains(id) => {}
+                    Some(Flaw::Name(should)) => {
+                        unnamed = true;
+                        report.errors.push(misnamed(what, id, &should));
+                    }
                 }
             }
         }
         Ok((unnamed, unreadable))
+    }
+
+    /// What is wrong with a small file.
+    fn flaw_of(&self, tpe: FileType, what: &str, id: &Id) -> Option<Flaw> {
+        let backend = self.storage.backend();
+        let data = match backend.read_full(tpe, id) {
+            Ok(data) => data,
+            // Retention may have removed it since, and another run may have replaced it.
+            Err(_) if !backend.list(tpe).is_ok_and(|there| there.contains(id)) => return None,
+            Err(error) => {
+                let doing = format!("cannot read {what} file {}", id.to_hex().as_str());
+                return Some(Flaw::Unreadable(rustic_error(&doing, error).summary()));
+            }
+        };
+        if tpe == FileType::Index && self.parse_index(&data).is_none() {
+            return Some(Flaw::Index);
+        }
+        if tpe == FileType::Key && !keys::is_usable(&data) {
+            return Some(Flaw::Key);
+        }
+        let should = hash(&data);
+        (should != *id).then_some(Flaw::Name(should))
     }
 
     /// Adds the library's findings about index, packs and directories; `is_lost` if the index, or a part of it, is known to be lost.
