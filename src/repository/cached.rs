@@ -38,6 +38,8 @@ struct Shared {
     small: Mutex<HashMap<Id, u32>>,
     /// Whether the cache has refused a copy.
     is_full: AtomicBool,
+    /// Bytes of all packs when they were last listed, on a storage that lists lengths.
+    packed: Mutex<Option<u64>>,
 }
 
 impl Slot {
@@ -49,6 +51,11 @@ impl Slot {
 
     pub(super) fn cache(&self) -> Option<&Cache> {
         self.shared.cache.get()
+    }
+
+    /// Bytes of all packs when they were last listed, if that is known.
+    pub(super) fn packed_bytes(&self) -> Option<u64> {
+        *self.shared.packed.lock()
     }
 }
 
@@ -144,10 +151,10 @@ impl ReadBackend for Cached {
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
-        let Some((cache, kind)) = self.of(tpe) else { return self.storage.list(tpe) };
-        if self.lists_lengths {
+        if self.lists_lengths && kind(tpe).is_some() {
             return Ok(self.list_with_size(tpe)?.into_iter().map(|(id, _)| id).collect());
         }
+        let Some((cache, kind)) = self.of(tpe) else { return self.storage.list(tpe) };
         let files = self.storage.list(tpe)?;
         cache.listed(kind, files.iter().map(|id| (id, None)));
         if kind != Kind::Trees {
@@ -158,6 +165,10 @@ impl ReadBackend for Cached {
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
         let files = self.storage.list_with_size(tpe)?;
+        if tpe == FileType::Pack && self.lists_lengths {
+            let bytes = files.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
+            *self.slot.shared.packed.lock() = Some(bytes);
+        }
         self.note_listed(tpe, &files);
         Ok(files)
     }

@@ -267,9 +267,12 @@ impl Repository {
         self.storage.local()?.free_space().ok()
     }
 
-    /// Bytes of all packs. This lists all of them, which is slow on a remote storage.
+    /// Bytes of all packs. This lists all of them, unless the storage has told it since the repository was opened.
     pub fn packed_bytes(&self) -> Result<u64> {
         use rustic_core::ReadBackend;
+        if let Some(bytes) = self.storage.packed_bytes() {
+            return Ok(bytes);
+        }
         let packs = self.storage.backend().list_with_size(rustic_core::FileType::Pack);
         let packs = packs.map_err(|e| rustic_error("cannot list the packs", e))?;
         Ok(packs.iter().map(|(_, bytes)| u64::from(*bytes)).sum())

@@ -119,6 +119,11 @@ impl Storage {
         self.cache.set(cache);
     }
 
+    /// Bytes of all packs when they were last listed, if that is known.
+    pub(super) fn packed_bytes(&self) -> Option<u64> {
+        self.cache.packed_bytes()
+    }
+
     /// Whether it has a cache.
     pub(super) fn has_cache(&self) -> bool {
         self.cache.cache().is_some()

@@ -108,7 +108,8 @@ fn what_the_storage_has_lost_is_noticed_although_there_are_copies() {
         fs::OpenOptions::new().append(true).open(pack).unwrap().set_len(20).unwrap();
     }
     fs::write(source.path().join("new"), "new").unwrap();
-    let text = backup(&config).expect_code(4);
+    // Exit code 3: the data that the source still has was stored again.
+    let text = backup(&config).expect_code(3);
     assert!(text.stderr.contains("have another size than they should"), "{}", text.stderr);
 }
 
