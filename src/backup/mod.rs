@@ -150,6 +150,7 @@ fn protect(
         Some((repository, early)) => (repository, Some(early)),
         None => (Repository::open_patiently(&config.repository, patience)?, None),
     };
+    repository.use_cache(&config.state_dir);
     recorder.require(&repository)?;
     repository.require_free_space()?;
     let notice = |message: &str| observer.notice(message);

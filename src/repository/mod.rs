@@ -1,6 +1,8 @@
 //! The restic repository. The only module that uses `rustic_core` and `rustic_backend`, which open, read, restore, prune and
 //! check; the write path in [`writer`] is our own.
 
+mod cache;
+mod cached;
 mod check;
 mod chunker;
 mod crypto;
@@ -24,6 +26,8 @@ mod lost;
 mod maintenance;
 mod needed;
 mod node;
+#[cfg_attr(not(feature = "remote-storages"), allow(dead_code))]
+mod objects;
 mod open_packs;
 mod opening;
 mod outage;
@@ -41,6 +45,8 @@ mod retry;
 mod root;
 mod salvage;
 mod sessions;
+#[cfg(feature = "remote-storages")]
+mod sftp;
 mod snapshot;
 mod storage;
 mod transient;

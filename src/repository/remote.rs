@@ -1,7 +1,12 @@
 //! Storage behind a network protocol. Every operation is retried while the server does not answer, each time over new
 //! connections: the library keeps broken ones.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -14,7 +19,8 @@ use super::{
 };
 
 type Backend = Arc<dyn WriteBackend>;
-type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
+/// Connects to the storage.
+pub(super) type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
 
 /// The time limit for a small request.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -27,6 +33,8 @@ const SLOWEST: usize = 20_000;
 pub(super) struct RemoteStorage {
     build: Arc<Build>,
     backend: RwLock<Backend>,
+    /// The file `config`, once it was read. It never changes.
+    config: OnceLock<Bytes>,
     patience: Patience,
 }
 
@@ -56,11 +64,8 @@ impl fmt::Display for Failed {
 
 impl RemoteStorage {
     /// Creates the backend.
-    pub(super) fn open(
-        build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
-        patience: &Patience,
-    ) -> RusticResult<Self> {
-        let build: Arc<Build> = Arc::new(build);
+    pub(super) fn open(build: Box<Build>, patience: &Patience) -> RusticResult<Self> {
+        let build: Arc<Build> = build.into();
         let backend = patience.run(
             |failed: &Failed| passes(&*failed.0),
             || {
@@ -70,7 +75,7 @@ impl RemoteStorage {
             },
         );
         let backend = backend.map_err(|failed| failed.0)?;
-        Ok(Self { build, backend: RwLock::new(backend), patience: patience.clone() })
+        Ok(Self { build, backend: RwLock::new(backend), config: OnceLock::new(), patience: patience.clone() })
     }
 
     fn backend(&self) -> Backend {
@@ -169,8 +174,15 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
-        let (id, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
-        self.attempt(usual, move |backend, _| backend.read_full(tpe, &id))
+        if let (FileType::Config, Some(config)) = (tpe, self.config.get()) {
+            return Ok(config.clone());
+        }
+        let (name, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
+        let content = self.attempt(usual, move |backend, _| backend.read_full(tpe, &name))?;
+        if tpe == FileType::Config {
+            self.config.get_or_init(|| content.clone());
+        }
+        Ok(content)
     }
 
     fn read_partial(

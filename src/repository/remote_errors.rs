@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io};
 
 use reqwest::StatusCode;
 
-use super::{retry::NoAnswer, transient};
+use super::{objects::ObjectError, retry::NoAnswer, transient};
 
 /// The error and its causes.
 pub(super) fn chain<'a>(
@@ -22,6 +22,9 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
     if let Some(silence) = silence {
         return Some((format!("the storage does not answer: {silence}"), Some(SILENT)));
     }
+    if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<ObjectError>()) {
+        return Some(of_objects(error));
+    }
     // Below the protocol, the system's error has the reason.
     let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
@@ -35,6 +38,26 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
         }
         cause.downcast_ref::<opendal_core::Error>().map(|error| of_service(error, system))
     })
+}
+
+fn of_objects(error: &ObjectError) -> (String, Option<&'static str>) {
+    match error {
+        ObjectError::Absent => ("not found in the storage".to_owned(), None),
+        ObjectError::Cut => ("the file in the storage ends too early".to_owned(), None),
+        ObjectError::Denied(said) => (
+            format!("the storage refuses this user: {said}"),
+            Some("check the user, the key and its permissions on the server"),
+        ),
+        ObjectError::WrongHost(said) => (
+            said.clone(),
+            Some(
+                "if it is the right server, log in once with `ssh` as the user that runs this program, which adds its key to the \
+                 known hosts",
+            ),
+        ),
+        ObjectError::Unusable(said) => (said.clone(), Some("correct `repository.location` or its options")),
+        ObjectError::Failed(said) => (format!("the connection to the storage failed: {said}"), Some(SILENT)),
+    }
 }
 
 fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
@@ -99,6 +122,9 @@ pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
         if cause.is::<NoAnswer>() {
             return true;
         }
+        if let Some(error) = cause.downcast_ref::<ObjectError>() {
+            return matches!(error, ObjectError::Failed(_));
+        }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return !error.is_builder() && error.status().is_none_or(passing_status);
         }
@@ -137,7 +163,8 @@ pub(super) fn is_absent(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|cause| {
         let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status);
         let kind = cause.downcast_ref::<opendal_core::Error>().map(opendal_core::Error::kind);
-        status == Some(StatusCode::NOT_FOUND) || kind == Some(opendal_core::ErrorKind::NotFound)
+        let absent = matches!(cause.downcast_ref::<ObjectError>(), Some(ObjectError::Absent));
+        absent || status == Some(StatusCode::NOT_FOUND) || kind == Some(opendal_core::ErrorKind::NotFound)
     })
 }
 
@@ -174,6 +201,17 @@ mod tests {
         assert!(is_absent(&*wrapped(Error::new(Kind::NotFound, "no"))) && !is_absent(&*wrapped(lost())));
         assert!(!passes(&*RusticError::new(ErrorKind::Credentials, "wrong password")));
         assert!(passes(&*wrapped(io::Error::from_raw_os_error(5))));
+        assert!(passes(&*wrapped(ObjectError::Failed("lost".to_owned()))));
+        for lasting in [
+            ObjectError::Absent,
+            ObjectError::Cut,
+            ObjectError::Denied("no".to_owned()),
+            ObjectError::WrongHost("no".to_owned()),
+            ObjectError::Unusable("no".to_owned()),
+        ] {
+            assert!(!passes(&*wrapped(lasting)));
+        }
+        assert!(is_absent(&*wrapped(ObjectError::Absent)) && !is_absent(&*wrapped(ObjectError::Cut)));
     }
 
     #[test]

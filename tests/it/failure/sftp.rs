@@ -21,6 +21,11 @@ pub const SSHD: &str = "/usr/sbin/sshd";
 
 /// A server that accepts the key in the directory.
 pub fn start_sshd(dir: &Path) -> (Running, u16) {
+    start_sshd_with(dir, "internal-sftp")
+}
+
+/// As [`start_sshd`], with this command for SFTP.
+pub fn start_sshd_with(dir: &Path, sftp: &str) -> (Running, u16) {
     for key in ["host", "user"] {
         run_ok(
             Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(dir.join(key)),
@@ -39,7 +44,7 @@ pub fn start_sshd(dir: &Path) -> (Running, u16) {
         ("StrictModes", "no".to_owned()),
         ("UsePAM", "no".to_owned()),
         ("PermitRootLogin", "yes".to_owned()),
-        ("Subsystem", "sftp internal-sftp".to_owned()),
+        ("Subsystem", format!("sftp {sftp}")),
     ] {
         sshd.arg("-o").arg(format!("{name}={value}"));
     }

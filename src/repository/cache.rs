@@ -1,0 +1,388 @@
+//! Copies of small files of the repository in `state_dir/cache/<id of the repository>`, for storages that are far away. They
+//! are encrypted as in the repository.
+//!
+//! A copy counts only if the SHA-256 of its bytes is its name, so that damage cannot matter, and if the storage has listed the
+//! file in this process, with the length of the copy. Losing copies costs only time, and so does everything that goes wrong
+//! here.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::OwnedFd,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustic_core::Id;
+use rustix::{
+    fs::{self as rfs, AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
+    io::Errno,
+};
+
+use super::{
+    crypto::hash,
+    local_files::{TMP_MARK, create_directory, create_tmp, entries},
+};
+
+/// The directory below `state_dir`.
+const FOLDER: &str = "cache";
+/// Bytes of packs kept in memory at most.
+const IN_MEMORY: usize = 32 << 20;
+/// The limits of every cache.
+const LIMITS: Limits = Limits { all: 1 << 30, packs: 256 << 20, pack: 16 << 20, free: 256 << 20 };
+/// After this time, the copies of another repository and drafts of killed processes are removed.
+const OBSOLETE: Duration = Duration::from_secs(30 * 86_400);
+
+/// What copies exist of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Index,
+    Snapshot,
+    /// Packs of directories.
+    Trees,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Index, Self::Snapshot, Self::Trees];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Index => "index",
+            Self::Snapshot => "snapshots",
+            Self::Trees => "trees",
+        }
+    }
+
+    fn path(self, id: &Id) -> String {
+        format!("{}/{}", self.folder(), id.to_hex().as_str())
+    }
+}
+
+/// Which copies count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// Those of earlier processes too.
+    Kept,
+    /// Only those of files that this process has read from the storage or stored there.
+    Fresh,
+}
+
+/// Limits in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// All copies together.
+    all: u64,
+    /// The copies of packs; beyond it, the oldest are removed.
+    packs: u64,
+    /// One pack.
+    pack: usize,
+    /// Space that stays free on the file system.
+    free: u64,
+}
+
+/// The copies of one repository.
+pub(super) struct Cache {
+    limits: Limits,
+    directory: OwnedFd,
+    trust: Trust,
+    /// Files with a copy that the storage has, with their length if the storage has told it.
+    usable: Mutex<HashMap<Id, Option<u32>>>,
+    /// Packs that were read or stored last.
+    recent: Mutex<VecDeque<(Id, Bytes)>>,
+    /// Bytes of all copies and of those of packs, once they were counted.
+    used: Mutex<Option<Used>>,
+    drafts: AtomicU64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Used {
+    all: u64,
+    packs: u64,
+}
+
+impl Cache {
+    /// Opens or creates the cache of a repository. `None` if that is not possible.
+    pub(super) fn open(state_dir: &Path, repository: &str, trust: Trust) -> Option<Self> {
+        match Self::try_open(state_dir, repository, trust) {
+            Ok(cache) => Some(cache),
+            Err(error) => {
+                tracing::debug!(why = %error, "the cache of the repository cannot be used");
+                None
+            }
+        }
+    }
+
+    fn try_open(state_dir: &Path, repository: &str, trust: Trust) -> io::Result<Self> {
+        let state =
+            rfs::open(state_dir, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let cache = below(&state, FOLDER)?;
+        let directory = below(&cache, repository)?;
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        // Marks it as used. If this fails, it is created anew one day.
+        let _ = rfs::futimens(&directory, &Timestamps { last_access: now, last_modification: now });
+        remove_obsolete(&state_dir.join(FOLDER), repository);
+        for kind in Kind::ALL {
+            below(&directory, kind.folder())?;
+        }
+        Ok(Self {
+            limits: LIMITS,
+            directory,
+            trust,
+            usable: Mutex::default(),
+            recent: Mutex::default(),
+            used: Mutex::default(),
+            drafts: AtomicU64::new(0),
+        })
+    }
+
+    /// From now on, copies of these files count: the storage has just listed them. Copies of others are removed.
+    pub(super) fn listed<'f>(&self, kind: Kind, files: impl Iterator<Item = (&'f Id, Option<u32>)>) {
+        let Ok(names) = entries(&self.directory, kind.folder()) else { return };
+        let (mut copies, mut drafts) = (HashSet::new(), Vec::new());
+        for name in names {
+            match name.parse::<Id>().ok() {
+                Some(id) => _ = copies.insert(id),
+                None if name.contains(TMP_MARK) => drafts.push(name),
+                // Somebody else's.
+                None => {}
+            }
+        }
+        let mut usable = self.usable.lock();
+        for (id, bytes) in files {
+            if copies.remove(id) && (self.trust == Trust::Kept || usable.contains_key(id)) {
+                usable.insert(*id, bytes);
+            }
+        }
+        for id in &copies {
+            usable.remove(id);
+        }
+        drop(usable);
+        for id in copies {
+            self.unlink(&kind.path(&id));
+        }
+        for draft in drafts {
+            let path = format!("{}/{draft}", kind.folder());
+            if self.age(&path).is_some_and(|age| age >= OBSOLETE) {
+                self.unlink(&path);
+            }
+        }
+    }
+
+    /// The copy of a file, if there is one that counts.
+    pub(super) fn get(&self, kind: Kind, id: &Id) -> Option<Bytes> {
+        let length = *self.usable.lock().get(id)?;
+        if kind == Kind::Trees
+            && let Some((_, pack)) = self.recent.lock().iter().find(|(recent, _)| recent == id)
+        {
+            return Some(pack.clone());
+        }
+        let path = kind.path(id);
+        let copy = match self.read(&path) {
+            Ok(copy) => copy,
+            Err(error) => {
+                tracing::debug!(path, why = %error, "a file of the cache cannot be read");
+                self.usable.lock().remove(id);
+                return None;
+            }
+        };
+        if hash(&copy) != *id {
+            tracing::debug!(path, "a file of the cache is damaged and is removed");
+            self.forget(kind, id);
+            return None;
+        }
+        if length.is_some_and(|length| u64::from(length) != copy.len() as u64) {
+            // The file in the storage is damaged: reading it tells.
+            return None;
+        }
+        let copy = Bytes::from(copy);
+        if kind == Kind::Trees {
+            self.keep_in_memory(id, copy.clone());
+        }
+        Some(copy)
+    }
+
+    /// Whether there is a copy that counts, unless it is damaged.
+    pub(super) fn has(&self, id: &Id) -> bool {
+        self.usable.lock().contains_key(id)
+    }
+
+    /// Keeps a copy of a file that was just read from the storage or stored there. Returns whether it did.
+    pub(super) fn put(&self, kind: Kind, id: &Id, content: &[u8]) -> bool {
+        if kind == Kind::Trees && content.len() > self.limits.pack || hash(content) != *id {
+            return false;
+        }
+        let length = u32::try_from(content.len()).ok();
+        let path = kind.path(id);
+        let store = || {
+            if self.read(&path).is_ok_and(|copy| copy == content) {
+                return Ok(());
+            }
+            self.make_room(kind, content.len() as u64)?;
+            self.write(kind, &path, content)
+        };
+        let stored = store();
+        if let Err(error) = stored {
+            tracing::debug!(path, why = %error, "a file was not added to the cache");
+            return false;
+        }
+        self.usable.lock().insert(*id, length);
+        if kind == Kind::Trees {
+            self.keep_in_memory(id, Bytes::copy_from_slice(content));
+        }
+        true
+    }
+
+    /// Removes the copy of a file.
+    pub(super) fn forget(&self, kind: Kind, id: &Id) {
+        if self.usable.lock().remove(id).is_some() {
+            self.unlink(&kind.path(id));
+        }
+        self.recent.lock().retain(|(recent, _)| recent != id);
+    }
+
+    fn keep_in_memory(&self, id: &Id, pack: Bytes) {
+        let mut recent = self.recent.lock();
+        recent.retain(|(other, _)| other != id);
+        recent.push_back((*id, pack));
+        let mut bytes: usize = recent.iter().map(|(_, pack)| pack.len()).sum();
+        while bytes > IN_MEMORY
+            && let Some((_, oldest)) = recent.pop_front()
+        {
+            bytes -= oldest.len();
+        }
+    }
+
+    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+        // A pipe of this name must not block.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = File::from(rfs::openat(&self.directory, path, flags, Mode::empty())?);
+        let found = file.metadata()?;
+        if !found.is_file() || found.len() > LIMITS.all {
+            return Err(io::Error::other("not a file of the cache"));
+        }
+        let mut content = Vec::with_capacity(usize::try_from(found.len()).unwrap_or(0));
+        file.take(LIMITS.all).read_to_end(&mut content)?;
+        Ok(content)
+    }
+
+    /// Writes a copy. It is not synced: after a crash, its content shows whether it is intact.
+    fn write(&self, kind: Kind, path: &str, content: &[u8]) -> io::Result<()> {
+        let number = self.drafts.fetch_add(1, Ordering::Relaxed);
+        let draft = format!("{path}{TMP_MARK}{}-{number}", std::process::id());
+        let written = create_tmp(&self.directory, kind.folder(), &draft)
+            .and_then(|mut file| file.write_all(content))
+            .and_then(|()| Ok(rfs::renameat(&self.directory, &draft, &self.directory, path)?));
+        if written.is_err() {
+            let _ = rfs::unlinkat(&self.directory, &draft, AtFlags::empty());
+            return written;
+        }
+        if let Some(used) = &mut *self.used.lock() {
+            used.all += content.len() as u64;
+            used.packs += if kind == Kind::Trees { content.len() as u64 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Fails if there is no room for another copy.
+    fn make_room(&self, kind: Kind, bytes: u64) -> io::Result<()> {
+        let mut used = self.used.lock();
+        let mut now = *used.get_or_insert_with(|| self.count());
+        let is_too_much = |now: Used| {
+            now.all + bytes > self.limits.all || kind == Kind::Trees && now.packs + bytes > self.limits.packs
+        };
+        if is_too_much(now) {
+            self.remove_oldest_packs();
+            now = *used.insert(self.count());
+        }
+        let room = rfs::fstatvfs(&self.directory)?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if now.all + bytes > self.limits.all || free < bytes.saturating_add(self.limits.free) {
+            return Err(Errno::NOSPC.into());
+        }
+        Ok(())
+    }
+
+    /// The files of a kind: path, length and age.
+    fn files(&self, kind: Kind) -> Vec<(String, u64, Duration)> {
+        let names = entries(&self.directory, kind.folder()).unwrap_or_default();
+        let of = |name: String| {
+            let path = format!("{}/{name}", kind.folder());
+            let stat = rfs::statat(&self.directory, &path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let age = age_of(&stat).unwrap_or_default();
+            Some((path, u64::try_from(stat.st_size).unwrap_or(0), age))
+        };
+        names.into_iter().filter_map(of).collect()
+    }
+
+    fn count(&self) -> Used {
+        let bytes = |kind| self.files(kind).iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+        let packs = bytes(Kind::Trees);
+        Used { all: packs + bytes(Kind::Index) + bytes(Kind::Snapshot), packs }
+    }
+
+    /// Removes the oldest packs until half of the room is free.
+    fn remove_oldest_packs(&self) {
+        let mut files = self.files(Kind::Trees);
+        files.sort_by_key(|(_, _, age)| std::cmp::Reverse(*age));
+        let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
+        for (path, size, _) in files {
+            if bytes <= self.limits.packs / 2 {
+                return;
+            }
+            self.unlink(&path);
+            bytes -= size;
+        }
+    }
+
+    fn age(&self, path: &str) -> Option<Duration> {
+        age_of(&rfs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok()?)
+    }
+
+    fn unlink(&self, path: &str) {
+        if let Err(error) = rfs::unlinkat(&self.directory, path, AtFlags::empty()) {
+            tracing::debug!(path, why = %error, "a file of the cache was not removed");
+        }
+    }
+}
+
+fn age_of(stat: &rfs::Stat) -> Option<Duration> {
+    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
+    written.elapsed().ok()
+}
+
+/// A directory in another one, created if it is missing. Symbolic links are not followed.
+fn below(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let open = || rfs::openat(directory, name, flags, Mode::empty());
+    match open() {
+        Err(Errno::NOENT) => {
+            create_directory(directory, name)?;
+            Ok(open()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Removes the caches of other repositories that were not used for long.
+fn remove_obsolete(caches: &Path, used: &str) {
+    let Ok(entries) = fs::read_dir(caches) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name() != used) {
+        let is_old = entry
+            .metadata()
+            .ok()
+            .filter(fs::Metadata::is_dir)
+            .and_then(|found| found.modified().ok()?.elapsed().ok().map(|age| age >= OBSOLETE));
+        if is_old == Some(true) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "cache_tests.rs"]
+mod tests;
