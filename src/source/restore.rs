@@ -68,7 +68,8 @@ impl Options {
 
     /// Refuses a number of connections for a kind of database or storage that does not use it.
     pub(super) fn refuse_jobs(&self, kind: &str) -> Result<()> {
-        Self::refuse(&[(self.jobs.is_some(), "--jobs")], kind, "leave it out: only PostgreSQL uses it")
+        let hint = "leave it out: only PostgreSQL, MySQL and MariaDB use it";
+        Self::refuse(&[(self.jobs.is_some(), "--jobs")], kind, hint)
     }
 
     /// Refuses options that this kind of database does not support: `given` and name of each.

@@ -196,6 +196,8 @@ pub(super) fn merge(summary: &mut ArchiveSummary, parts: Vec<Part>) -> Result<()
     if parts.is_empty() {
         return Ok(());
     }
+    // There is no single dump in which they could be found.
+    summary.blocks.clear();
     let mut divided = HashSet::new();
     for (share, part) in parts {
         inventory::require_archive(&part)?;

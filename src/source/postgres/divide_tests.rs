@@ -95,6 +95,8 @@ fn content(manifest: &Manifest) -> (BTreeMap<String, String>, String) {
     let by_name: BTreeMap<_, _> = tables.iter().cloned().collect();
     assert_eq!(by_name.len(), tables.len(), "each table once");
     let mut detail = manifest.detail::<Detail>().unwrap().clone();
+    // Positions in the dump, of which several processes make several.
+    detail.blocks.clear();
     detail.by_column.sort_by_key(|table| (table.schema.clone(), table.name.clone()));
     (by_name, format!("{detail:#?} {:?} {:?}", manifest.digested, manifest.left_out))
 }
@@ -216,7 +218,7 @@ fn tables_are_divided_by_size() {
         let shares = divide(tables, total, processes, least);
         shares.into_iter().map(|share| share.tables.iter().map(|table| table.oid).collect()).collect()
     };
-    assert_eq!(of(&[500, 400, 60, 40], 1000, 2, 10), [[2]], "tables below an eighth stay together");
+    assert_eq!(of(&[500, 400, 60, 40], 1000, 2, 10), [[1]], "tables below an eighth stay together");
     assert_eq!(of(&[500, 400, 60, 40], 1000, 2, 0), [[2, 3, 4]], "all are divided");
     assert_eq!(of(&[400, 300, 300], 2000, 2, 10), [[1, 2, 3]], "the rest is read by the first process");
     assert_eq!(of(&[400, 300, 300], 1000, 3, 10), [vec![2], vec![3]]);

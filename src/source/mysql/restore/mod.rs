@@ -335,7 +335,6 @@ fn is_in_place(options: &Options) -> bool {
 }
 
 fn require_known_options(options: &Options) -> Result<()> {
-    options.refuse_jobs("MySQL and MariaDB")?;
     Options::refuse(
         &[
             (options.no_privileges, "--no-privileges"),
