@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use super::{Plan, Selector, discover};
 use crate::{
     config::Config,
-    error::Result,
+    error::{Error, Result},
     source::{Begun, Item, Source},
     stream::cancel::Cancel,
 };
@@ -83,18 +83,26 @@ impl Early {
         self.asking.follow(cancel);
         let Planned { at, plan, first } = self.planned.recv().ok()?;
         if at.elapsed() > FRESH {
+            self.asking.cancel("it was asked too long ago");
+            self.dumping.cancel("it was begun too long ago");
             return None;
         }
-        *self.first.lock() = first;
+        *self.first.lock() = first.filter(|_| !self.dumping.is_cancelled());
         Some(plan)
     }
 
-    /// The dump of an item if it was begun early, or why it could not be begun. From now on `cancel` ends it.
+    /// Ends the dump, because what stores it will not be there soon. The plan stays.
+    pub(super) fn end_dump(&self) {
+        self.dumping.cancel("the repository is not ready");
+    }
+
+    /// The dump of an item if it was begun early, or why it could not be begun. `None` also after an error that may pass: it is
+    /// begun again. From now on `cancel` ends it.
     pub(super) fn take(&self, source: &str, item: &str, cancel: &Cancel) -> Option<Dump> {
         let is_it = |first: &mut First| first.source == source && first.item == item;
         let first = self.first.lock().take_if(is_it)?;
         self.dumping.follow(cancel);
-        first.dump.recv().ok()
+        first.dump.recv().ok().filter(|dump| dump.as_ref().err().and_then(Error::passing).is_none())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    error::Error,
+    error::{Error, Passing},
     source::{Discovery, manifest::Manifest},
     stream::sink::Sink,
 };
@@ -121,6 +121,28 @@ fn a_dump_does_not_wait_for_long() {
     assert!(early.over.recv().is_err(), "the thread has ended");
     assert_eq!(open.dumps(), 0);
     assert!(early.take("pg", "shop", &cancel).is_none(), "it is begun anew");
+}
+
+#[test]
+fn a_run_that_has_to_wait_ends_the_dump_and_keeps_the_plan() {
+    let (open, cancel) = (Open::default(), Cancel::new());
+    let early = started(&open, LONG);
+    early.end_dump();
+    assert!(early.dumping.is_cancelled() && !early.asking.is_cancelled());
+    assert!(early.plan(&cancel).is_some());
+    assert!(early.take("pg", "shop", &cancel).is_none(), "it is begun anew");
+}
+
+#[test]
+fn an_error_that_may_pass_does_not_count() {
+    for (passing, is_given) in [(Some(Passing::Connections), false), (None, true)] {
+        let (sender, dump) = bounded(1);
+        let early = started(&Open::default(), LONG);
+        let error = passing.map_or(Error::failed("x"), |passing| Error::failed("x").passes(passing));
+        sender.send(Err(error)).unwrap();
+        *early.first.lock() = Some(First { source: "pg".to_owned(), item: "shop".to_owned(), dump });
+        assert_eq!(early.take("pg", "shop", &Cancel::new()).is_some(), is_given);
+    }
 }
 
 #[test]

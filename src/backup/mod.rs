@@ -153,14 +153,18 @@ fn protect(
     repository.use_cache(&config.state_dir);
     recorder.require(&repository)?;
     repository.require_free_space()?;
-    let notice = |message: &str| observer.notice(message);
+    let waits = |message: &str| {
+        // The wait may be long, and a dump holds a transaction and locks on its server.
+        early.iter().for_each(Early::end_dump);
+        observer.notice(message);
+    };
     // What cancels the run, such as a lost lock, must not cut short the steps that follow.
     let ending = cancel.child();
     let lock = repository.lock(&LockOptions {
         exclusive: false,
         wait: config.repository.lock_wait,
         cancel: &ending,
-        notice: &notice,
+        notice: &waits,
     })?;
     recorder.rebuild(&repository, &ending);
     let passes = Passes {

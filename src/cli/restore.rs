@@ -72,8 +72,8 @@ pub(super) struct Args {
     /// (PostgreSQL; exit code 3 if something is missing)
     #[arg(long = "continue", conflicts_with = "to")]
     keep_going: bool,
-    /// Connections to the target server at most, for restoring several tables at the same time; without it as many as this
-    /// machine has processors, up to four (PostgreSQL, MySQL, MariaDB)
+    /// Connections that load rows at the same time; without it as many as this machine has processors, up to four; 1 for one
+    /// after the other (PostgreSQL, MySQL, MariaDB)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "to")]
     jobs: Option<u16>,
     /// Also restore setuid and setgid bits, capabilities and devices, as root into a directory; only if you trust everyone who

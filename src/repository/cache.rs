@@ -7,7 +7,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fs::{self, File},
+    fs::File,
     io::{self, Read, Write},
     os::fd::OwnedFd,
     path::Path,
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustic_core::Id;
 use rustix::{
-    fs::{self as rfs, AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
+    fs::{self as rfs, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
     io::Errno,
 };
 
@@ -57,8 +57,9 @@ impl Kind {
         }
     }
 
-    fn path(self, id: &Id) -> String {
-        format!("{}/{}", self.folder(), id.to_hex().as_str())
+    /// The path of a copy, as messages show it.
+    fn path(self, name: &str) -> String {
+        format!("{}/{name}", self.folder())
     }
 }
 
@@ -87,7 +88,8 @@ struct Limits {
 /// The copies of one repository.
 pub(super) struct Cache {
     limits: Limits,
-    directory: OwnedFd,
+    /// The directories of the kinds. Files are named relative to them: a symbolic link in place of a directory leads nowhere.
+    folders: [OwnedFd; 3],
     trust: Trust,
     /// Files with a copy that the storage has, with their length if the storage has told it.
     usable: Mutex<HashMap<Id, Option<u32>>>,
@@ -124,13 +126,11 @@ impl Cache {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         // Marks it as used. If this fails, it is created anew one day.
         let _ = rfs::futimens(&directory, &Timestamps { last_access: now, last_modification: now });
-        remove_obsolete(&state_dir.join(FOLDER), repository);
-        for kind in Kind::ALL {
-            below(&directory, kind.folder())?;
-        }
+        remove_obsolete(&cache, repository);
+        let [index, snapshots, trees] = Kind::ALL.map(|kind| below(&directory, kind.folder()));
         Ok(Self {
             limits: LIMITS,
-            directory,
+            folders: [index?, snapshots?, trees?],
             trust,
             usable: Mutex::default(),
             recent: Mutex::default(),
@@ -141,7 +141,7 @@ impl Cache {
 
     /// From now on, copies of these files count: the storage has just listed them. Copies of others are removed.
     pub(super) fn listed<'f>(&self, kind: Kind, files: impl Iterator<Item = (&'f Id, Option<u32>)>) {
-        let Ok(names) = entries(&self.directory, kind.folder()) else { return };
+        let Ok(names) = entries(self.folder(kind), ".") else { return };
         let (mut copies, mut drafts) = (HashSet::new(), Vec::new());
         for name in names {
             match name.parse::<Id>().ok() {
@@ -162,12 +162,11 @@ impl Cache {
         }
         drop(usable);
         for id in copies {
-            self.unlink(&kind.path(&id));
+            self.unlink(kind, id.to_hex().as_str());
         }
         for draft in drafts {
-            let path = format!("{}/{draft}", kind.folder());
-            if self.age(&path).is_some_and(|age| age >= OBSOLETE) {
-                self.unlink(&path);
+            if self.age(kind, &draft).is_some_and(|age| age >= OBSOLETE) {
+                self.unlink(kind, &draft);
             }
         }
     }
@@ -180,17 +179,18 @@ impl Cache {
         {
             return Some(pack.clone());
         }
-        let path = kind.path(id);
-        let copy = match self.read(&path) {
+        let name = id.to_hex();
+        let copy = match self.read(kind, name.as_str()) {
             Ok(copy) => copy,
             Err(error) => {
+                let path = kind.path(name.as_str());
                 tracing::debug!(path, why = %error, "a file of the cache cannot be read");
                 self.usable.lock().remove(id);
                 return None;
             }
         };
         if hash(&copy) != *id {
-            tracing::debug!(path, "a file of the cache is damaged and is removed");
+            tracing::debug!(path = kind.path(name.as_str()), "a file of the cache is damaged and is removed");
             self.forget(kind, id);
             return None;
         }
@@ -216,16 +216,17 @@ impl Cache {
             return false;
         }
         let length = u32::try_from(content.len()).ok();
-        let path = kind.path(id);
+        let name = id.to_hex();
         let store = || {
-            if self.read(&path).is_ok_and(|copy| copy == content) {
+            if self.read(kind, name.as_str()).is_ok_and(|copy| copy == content) {
                 return Ok(());
             }
             self.make_room(kind, content.len() as u64)?;
-            self.write(kind, &path, content)
+            self.write(kind, name.as_str(), content)
         };
         let stored = store();
         if let Err(error) = stored {
+            let path = kind.path(name.as_str());
             tracing::debug!(path, why = %error, "a file was not added to the cache");
             return false;
         }
@@ -239,7 +240,7 @@ impl Cache {
     /// Removes the copy of a file.
     pub(super) fn forget(&self, kind: Kind, id: &Id) {
         if self.usable.lock().remove(id).is_some() {
-            self.unlink(&kind.path(id));
+            self.unlink(kind, id.to_hex().as_str());
         }
         self.recent.lock().retain(|(recent, _)| recent != id);
     }
@@ -256,10 +257,19 @@ impl Cache {
         }
     }
 
-    fn read(&self, path: &str) -> io::Result<Vec<u8>> {
+    fn folder(&self, kind: Kind) -> &OwnedFd {
+        let [index, snapshots, trees] = &self.folders;
+        match kind {
+            Kind::Index => index,
+            Kind::Snapshot => snapshots,
+            Kind::Trees => trees,
+        }
+    }
+
+    fn read(&self, kind: Kind, name: &str) -> io::Result<Vec<u8>> {
         // A pipe of this name must not block.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = File::from(rfs::openat(&self.directory, path, flags, Mode::empty())?);
+        let file = File::from(rfs::openat(self.folder(kind), name, flags, Mode::empty())?);
         let found = file.metadata()?;
         if !found.is_file() || found.len() > LIMITS.all {
             return Err(io::Error::other("not a file of the cache"));
@@ -270,14 +280,15 @@ impl Cache {
     }
 
     /// Writes a copy. It is not synced: after a crash, its content shows whether it is intact.
-    fn write(&self, kind: Kind, path: &str, content: &[u8]) -> io::Result<()> {
+    fn write(&self, kind: Kind, name: &str, content: &[u8]) -> io::Result<()> {
         let number = self.drafts.fetch_add(1, Ordering::Relaxed);
-        let draft = format!("{path}{TMP_MARK}{}-{number}", std::process::id());
-        let written = create_tmp(&self.directory, kind.folder(), &draft)
+        let draft = format!("{name}{TMP_MARK}{}-{number}", std::process::id());
+        let folder = self.folder(kind);
+        let written = create_tmp(folder, ".", &draft)
             .and_then(|mut file| file.write_all(content))
-            .and_then(|()| Ok(rfs::renameat(&self.directory, &draft, &self.directory, path)?));
+            .and_then(|()| Ok(rfs::renameat(folder, &draft, folder, name)?));
         if written.is_err() {
-            let _ = rfs::unlinkat(&self.directory, &draft, AtFlags::empty());
+            let _ = rfs::unlinkat(folder, &draft, AtFlags::empty());
             return written;
         }
         if let Some(used) = &mut *self.used.lock() {
@@ -298,7 +309,7 @@ impl Cache {
             self.remove_oldest_packs();
             now = *used.insert(self.count());
         }
-        let room = rfs::fstatvfs(&self.directory)?;
+        let room = rfs::fstatvfs(self.folder(kind))?;
         let free = room.f_bavail.saturating_mul(room.f_frsize);
         if now.all + bytes > self.limits.all || free < bytes.saturating_add(self.limits.free) {
             return Err(Errno::NOSPC.into());
@@ -306,14 +317,14 @@ impl Cache {
         Ok(())
     }
 
-    /// The files of a kind: path, length and age.
+    /// The files of a kind: name, length and age.
     fn files(&self, kind: Kind) -> Vec<(String, u64, Duration)> {
-        let names = entries(&self.directory, kind.folder()).unwrap_or_default();
+        let folder = self.folder(kind);
+        let names = entries(folder, ".").unwrap_or_default();
         let of = |name: String| {
-            let path = format!("{}/{name}", kind.folder());
-            let stat = rfs::statat(&self.directory, &path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+            let stat = rfs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
             let age = age_of(&stat).unwrap_or_default();
-            Some((path, u64::try_from(stat.st_size).unwrap_or(0), age))
+            Some((name, u64::try_from(stat.st_size).unwrap_or(0), age))
         };
         names.into_iter().filter_map(of).collect()
     }
@@ -329,22 +340,22 @@ impl Cache {
         let mut files = self.files(Kind::Trees);
         files.sort_by_key(|(_, _, age)| std::cmp::Reverse(*age));
         let mut bytes: u64 = files.iter().map(|(_, bytes, _)| bytes).sum();
-        for (path, size, _) in files {
+        for (name, size, _) in files {
             if bytes <= self.limits.packs / 2 {
                 return;
             }
-            self.unlink(&path);
+            self.unlink(Kind::Trees, &name);
             bytes -= size;
         }
     }
 
-    fn age(&self, path: &str) -> Option<Duration> {
-        age_of(&rfs::statat(&self.directory, path, AtFlags::SYMLINK_NOFOLLOW).ok()?)
+    fn age(&self, kind: Kind, name: &str) -> Option<Duration> {
+        age_of(&rfs::statat(self.folder(kind), name, AtFlags::SYMLINK_NOFOLLOW).ok()?)
     }
 
-    fn unlink(&self, path: &str) {
-        if let Err(error) = rfs::unlinkat(&self.directory, path, AtFlags::empty()) {
-            tracing::debug!(path, why = %error, "a file of the cache was not removed");
+    fn unlink(&self, kind: Kind, name: &str) {
+        if let Err(error) = rfs::unlinkat(self.folder(kind), name, AtFlags::empty()) {
+            tracing::debug!(path = kind.path(name), why = %error, "a file of the cache was not removed");
         }
     }
 }
@@ -368,18 +379,37 @@ fn below(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
 }
 
 /// Removes the caches of other repositories that were not used for long.
-fn remove_obsolete(caches: &Path, used: &str) {
-    let Ok(entries) = fs::read_dir(caches) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name() != used) {
-        let is_old = entry
-            .metadata()
-            .ok()
-            .filter(fs::Metadata::is_dir)
-            .and_then(|found| found.modified().ok()?.elapsed().ok().map(|age| age >= OBSOLETE));
-        if is_old == Some(true) {
-            let _ = fs::remove_dir_all(entry.path());
+fn remove_obsolete(caches: &OwnedFd, used: &str) {
+    for name in entries(caches, ".").unwrap_or_default().into_iter().filter(|name| name != used) {
+        let found = rfs::statat(caches, &name, AtFlags::SYMLINK_NOFOLLOW).ok();
+        let is_old = found
+            .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+            .and_then(|stat| age_of(&stat))
+            .is_some_and(|age| age >= OBSOLETE);
+        if is_old && let Err(error) = remove_cache(caches, &name) {
+            tracing::debug!(cache = name, why = %error, "the cache of another repository was not removed");
         }
     }
+}
+
+/// Removes the cache of a repository: the files in the directories of the kinds, and these directories.
+fn remove_cache(caches: &OwnedFd, name: &str) -> io::Result<()> {
+    let open = |directory: &OwnedFd, name: &str| {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rfs::openat(directory, name, flags, Mode::empty())
+    };
+    let cache = open(caches, name)?;
+    for kind in Kind::ALL {
+        let folder = match open(&cache, kind.folder()) {
+            Err(Errno::NOENT) => continue,
+            opened => opened?,
+        };
+        for file in entries(&folder, ".")? {
+            rfs::unlinkat(&folder, &file, AtFlags::empty())?;
+        }
+        rfs::unlinkat(&cache, kind.folder(), AtFlags::REMOVEDIR)?;
+    }
+    Ok(rfs::unlinkat(caches, name, AtFlags::REMOVEDIR)?)
 }
 
 #[cfg(test)]

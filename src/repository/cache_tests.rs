@@ -1,4 +1,4 @@
-use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use super::*;
 
@@ -16,7 +16,7 @@ impl Place {
     }
 
     fn path(&self, kind: Kind, id: &Id) -> PathBuf {
-        self.state.path().join("cache/11aa").join(kind.path(id))
+        self.state.path().join("cache/11aa").join(kind.path(id.to_hex().as_str()))
     }
 }
 
@@ -93,6 +93,38 @@ fn a_link_or_a_pipe_is_not_an_entry() {
     rfs::mknodat(rfs::CWD, &path, rfs::FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     cache.listed(Kind::Index, [(&id, None)].into_iter());
     assert_eq!(cache.get(Kind::Index, &id), None);
+}
+
+#[test]
+fn a_link_in_place_of_a_directory_leads_nowhere() {
+    let place = Place::new();
+    let (cache, id) = filled(&place);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let folder = place.state.path().join("cache/11aa/index");
+    fs::rename(&folder, place.state.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), &folder).unwrap();
+    let other = hash(b"another text");
+    cache.put(Kind::Index, &other, b"another text");
+    cache.listed(Kind::Index, [(&other, None)].into_iter());
+    assert_eq!(cache.get(Kind::Index, &id), None, "the storage no longer has it");
+    assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    assert!(Cache::open(place.state.path(), "11aa", Trust::Kept).is_none());
+    // The cache of another repository that was not used for long.
+    let old = SystemTime::now() - OBSOLETE - Duration::from_secs(60);
+    for name in ["22bb", "33cc"] {
+        let cache = place.state.path().join("cache").join(name);
+        fs::create_dir_all(cache.join("index")).unwrap();
+        fs::write(cache.join("index/a copy"), "x").unwrap();
+    }
+    std::os::unix::fs::symlink(elsewhere.path(), place.state.path().join("cache/44dd")).unwrap();
+    let kept = elsewhere.path().join("index");
+    fs::create_dir(&kept).unwrap();
+    for path in [place.state.path().join("cache/22bb"), elsewhere.path().to_owned()] {
+        fs::File::open(path).unwrap().set_modified(old).unwrap();
+    }
+    Cache::open(place.state.path(), "55ee", Trust::Kept).unwrap();
+    assert!(!place.state.path().join("cache/22bb").exists());
+    assert!(place.state.path().join("cache/33cc").exists() && kept.exists());
 }
 
 #[test]

@@ -206,10 +206,16 @@ impl LocalStorage {
         }
         let own = format!("{TMP_MARK}{}", std::process::id());
         unfinished.retain(|path| !path.ends_with(&own));
+        let mut removed = 0;
         for path in &unfinished {
-            self.remove_path(path)?;
+            match self.remove_path(path) {
+                Ok(()) => removed += 1,
+                // It was renamed or removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(unfinished.len())
+        Ok(removed)
     }
 
     /// Whether a listing certainly shows each file that was stored before it, by whatever process: the file system is in this

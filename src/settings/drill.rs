@@ -35,8 +35,8 @@ const SAMPLE_OVER: u64 = 256 * GIB;
 
 /// More processes for one item are of no use: its largest table limits it.
 const MOST_PROCESSES: usize = 4;
-/// Connections of all these processes to one scratch server, which accepts a hundred.
-const CONNECTIONS: usize = 60;
+/// Connections that one scratch server accepts unless it is configured otherwise.
+const CONNECTIONS: usize = 100;
 
 /// What happens if a scratch server cannot be confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,14 +98,18 @@ impl DrillConfig {
     /// machine has processors.
     pub fn processes(&self, items: usize) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        processes(cores, self.jobs.min(items))
+        let connections = self.postgres_settings.get("max_connections");
+        let connections = connections.and_then(|text| text.trim().parse().ok()).unwrap_or(CONNECTIONS);
+        processes(cores, self.jobs.min(items), connections)
     }
 }
 
-/// The processes of each of the items that are proven at the same time.
-fn processes(cores: usize, items: usize) -> usize {
+/// The processes of each of the items that are proven at the same time. They use three fifths of a server's connections at most:
+/// each item has a session of its own besides, and ended sessions stay for a moment.
+fn processes(cores: usize, items: usize, connections: usize) -> usize {
     let items = items.max(1);
-    (cores / items).clamp(1, MOST_PROCESSES.min((CONNECTIONS / items).max(1)))
+    let connected = (connections / 5 * 3 / items).max(1);
+    (cores / items).clamp(1, MOST_PROCESSES.min(connected))
 }
 
 /// Reads the section.
@@ -197,8 +201,10 @@ mod tests {
 
     #[test]
     fn items_share_the_processors() {
-        let of = |cores, items| processes(cores, items);
+        let of = |cores, items| processes(cores, items, CONNECTIONS);
         assert_eq!([of(1, 1), of(2, 1), of(4, 2), of(8, 0), of(64, 1)], [1, 2, 2, 4, 4]);
         assert_eq!([of(2, 4), of(128, 30), of(256, 64)], [1, 2, 1]);
+        let few = |connections| processes(16, 2, connections);
+        assert_eq!([few(100), few(10), few(5), few(0)], [4, 3, 1, 1]);
     }
 }

@@ -1,7 +1,7 @@
 //! Dumping a database with several tools at the same time, each a share of its tables. Without a common snapshot this is only
 //! possible where nothing is written: on scratch servers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     dump::{Dump, Plan, Streamed},
@@ -16,6 +16,8 @@ use crate::{
 
 /// A database with fewer bytes of data is dumped by one tool.
 const SMALL: u64 = 32 << 20;
+/// At most so many tables are divided, because their names are arguments of the dump tools.
+const DIVIDED: usize = 1000;
 
 /// A share of a database.
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +71,14 @@ pub(super) fn of(
         quote_literal(database)
     ))?;
     let known = |name: &String| inventory.objects.contains(&("table".to_owned(), name.clone()));
-    let sizes = sizes.into_iter().filter(|[name, _]| known(name) && !inventory.is_rowless(name));
+    // The dump tools take names that differ only in case for the same.
+    let mut spellings: HashMap<String, usize> = HashMap::new();
+    for (_, name) in &inventory.objects {
+        *spellings.entry(name.to_lowercase()).or_default() += 1;
+    }
+    let is_alone = |name: &String| spellings.get(&name.to_lowercase()) == Some(&1);
+    let sizes = sizes.into_iter();
+    let sizes = sizes.filter(|[name, _]| known(name) && !inventory.is_rowless(name) && is_alone(name));
     Ok(split(sizes.map(|[name, size]| (name, size.parse().unwrap_or(0))).collect(), number))
 }
 
@@ -77,7 +86,7 @@ fn split(mut tables: Vec<(String, u64)>, number: usize) -> Vec<Share> {
     tables.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let total: u64 = tables.iter().map(|(_, size)| size).sum();
     let mut shares: Vec<(u64, BTreeSet<String>)> = vec![Default::default(); number];
-    for (name, size) in tables.into_iter().filter(|(_, size)| *size > 0) {
+    for (name, size) in tables.into_iter().filter(|(_, size)| *size > 0).take(DIVIDED) {
         if let Some((sum, names)) = shares.iter_mut().min_by_key(|(sum, _)| *sum) {
             *sum += size;
             names.insert(name);

@@ -31,7 +31,7 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// Settings of a temporary server: without crash safety, without a port.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "listen_addresses=",
     // In the data directory: the sandbox has no /dev/shm.
     "dynamic_shared_memory_type=mmap",
@@ -44,6 +44,8 @@ const SETTINGS: [&str; 15] = [
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=off",
+    // After a crash it would lack the rows of unlogged tables and the last transactions: it must end instead.
+    "restart_after_crash=off",
     "logging_collector=off",
     "log_destination=stderr",
     // With the SQLSTATE of errors, which `pg_restore` does not report.

@@ -239,7 +239,8 @@ impl Restore<'_> {
                 let start = |stop: &Cancel, observe: lanes::Observer| {
                     self.client(stop).arg("--unbuffered").observe_output(observe).spawn_input()
                 };
-                lanes::load(plan, &start, &warnings, notice, self.cancel, |out| {
+                let password = self.connection.password();
+                lanes::load(plan, &start, &warnings, notice, (self.cancel, password), |out| {
                     self.feed(files, false, out, needs)
                 })?
             }

@@ -125,12 +125,12 @@ impl Scratch {
         let Created { server, dir } = Self::server(setup, &client, &first_role, settings)?;
         let mut session = server.session("template1", setup.cancel)?;
         session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
-        session.execute(&if major >= SCRIPTS_WITHOUT_DATABASES {
-            // Faster than to create one. The source's own database of that name is created when it is restored.
-            format!("ALTER DATABASE postgres RENAME TO {MAINTENANCE}")
-        } else {
-            format!("CREATE DATABASE {MAINTENANCE} TEMPLATE template0")
-        })?;
+        // Faster than to create one, unless a process of a library is connected to it. The source's own database of that name is
+        // created when it is restored.
+        let rename = format!("ALTER DATABASE postgres RENAME TO {MAINTENANCE}");
+        if major < SCRIPTS_WITHOUT_DATABASES || session.execute(&rename).is_err() {
+            session.execute(&format!("CREATE DATABASE {MAINTENANCE} TEMPLATE template0"))?;
+        }
         drop(session);
         let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
         let source = source(&server, &ours, RolePasswords::Auto)?;
@@ -145,15 +145,20 @@ impl Scratch {
         first_role: &str,
         mut settings: BTreeMap<String, String>,
     ) -> Result<Created, Fault> {
-        let mut prepared = setup.ahead.take::<Created>(KIND.name()).filter(|created| {
+        let prepared = setup.ahead.take::<Created>(KIND.name()).filter(|created| {
             created.server.client().dir == client.dir && created.server.superuser() == first_role
         });
-        let mut start = |settings: &BTreeMap<String, String>| {
-            let created = match prepared.take() {
-                Some(created) => Ok(created),
-                None => Created::new(setup.drill, client, first_role, setup.cancel),
-            };
-            created
+        if let Some(prepared) = prepared {
+            match prepared.run(settings.clone(), setup.cancel) {
+                Ok(started) => return Ok(started),
+                // A new one is started, or tells why none can be.
+                Err(error) => {
+                    tracing::debug!(%error, "the scratch server that was prepared cannot be started")
+                }
+            }
+        }
+        let start = |settings: &BTreeMap<String, String>| {
+            Created::new(setup.drill, client, first_role, setup.cancel)
                 .and_then(|created| created.run(settings.clone(), setup.cancel))
                 .map_err(|error| error.context("a scratch server cannot be started"))
         };

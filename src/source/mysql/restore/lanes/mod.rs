@@ -19,6 +19,7 @@ use self::{
 use super::{hints, warnings::Warnings};
 use crate::{
     error::{Error, Result},
+    settings::Secret,
     source::{
         manifest::{Digested, Manifest},
         mysql::{
@@ -67,7 +68,8 @@ impl Plan {
         let bytes: u64 = chosen().map(|object| object.bytes).sum();
         // A drill has a number of its own, whatever the size.
         let demanded = !options.scratch && jobs.is_some_and(|jobs| jobs > 1);
-        if bytes < SMALL && !demanded {
+        let is_refused = !options.scratch && jobs == Some(1);
+        if is_refused || bytes < SMALL && !demanded {
             return None;
         }
         let wanted = limits::wanted(jobs);
@@ -84,9 +86,19 @@ impl Plan {
                 return None;
             }
         };
+        let needed = referenced_by_others(session);
         let large = chosen().filter(|object| object.bytes >= LARGE).map(|object| object.name.clone());
+        let large = large.filter(|name| !needed.contains(&name.to_lowercase()));
         Some(Self { sessions, large: large.collect() })
     }
+}
+
+/// The tables, in lower case, that foreign keys of other databases refer to: they may need any of their keys from the beginning.
+fn referenced_by_others(session: &Session<'_>) -> BTreeSet<String> {
+    let query = "SELECT DISTINCT REFERENCED_TABLE_NAME FROM information_schema.KEY_COLUMN_USAGE \
+                 WHERE REFERENCED_TABLE_SCHEMA = DATABASE() AND TABLE_SCHEMA <> DATABASE()";
+    let found: Vec<[String; 1]> = session.rows(query).unwrap_or_default();
+    found.into_iter().map(|[name]| name.to_lowercase()).collect()
 }
 
 /// What was loaded.
@@ -104,10 +116,10 @@ pub(super) fn load<T>(
     start: Start<'_>,
     warnings: &Warnings,
     notice: &dyn Fn(&str),
-    cancel: &Cancel,
+    (cancel, password): (&Cancel, Option<&Secret>),
     feed: impl FnOnce(&mut dyn Write) -> Result<T>,
 ) -> Result<Option<Loaded<T>>> {
-    let shared = &Arc::new(Shared::new(plan.sessions, cancel)?);
+    let shared = &Arc::new(Shared::new(plan.sessions, cancel, password)?);
     let own = warnings.of_session();
     let (main, server) = connect(start, &own, shared).map_err(hints::explain)?;
     let server = &server;
@@ -193,6 +205,10 @@ impl Crew {
         let job = *self.job.get_or_insert_with(|| self.shared.begin_rows(table));
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
         let (main, used) = (&mut self.main, &mut self.used);
+        // It may have nothing to do for long while rows flow.
+        if used.elapsed() > IDLE {
+            look(main, used)?;
+        }
         self.shared.add_rows(job, chunk, || look(main, used))
     }
 

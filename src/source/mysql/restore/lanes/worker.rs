@@ -20,8 +20,11 @@ use crate::{
 pub(super) const IDLE: Duration = Duration::from_secs(30);
 /// The statement for that.
 pub(super) const NOTHING: &[u8] = b"DO 0;\n";
-/// Settings of a session that may wait for others: for the next statement, and for a lock on the counter of a table.
-pub(super) const PATIENT: &[u8] = b"SET SESSION wait_timeout = 31536000, innodb_lock_wait_timeout = 86400;\n";
+/// Settings of a session that may wait for others: for the next statement, for a lock on the counter of a table, and for keys
+/// that are added by one long statement.
+pub(super) const PATIENT: &[u8] =
+    b"SET SESSION wait_timeout = 31536000, innodb_lock_wait_timeout = 86400, lock_wait_timeout = 31536000;\n\
+      /*M!100101 SET SESSION max_statement_time = 0 */;\n";
 /// Errors of a server without room for the files in which it sorts keys: they cannot be created, written (1, 3, 1026, 1878), or
 /// the disk is full (1021, 1114).
 const NO_ROOM: [u32; 6] = [1, 3, 1021, 1026, 1114, 1878];
@@ -72,8 +75,10 @@ pub(super) fn work(shared: &Arc<Shared>, start: Start<'_>, warnings: Warnings, s
     };
     shared.connected();
     let done = worker.run();
-    let doing = worker.warnings.present();
-    if let Err(error) = done.and_then(|()| worker.input.finish().map(drop)) {
+    let Worker { input, warnings, .. } = worker;
+    if let Err(error) = done.and_then(|()| input.finish().map(drop)) {
+        // Only now all statements have been run.
+        let doing = warnings.present();
         let error = hints::explain(error);
         let stopped = error.is::<Stopped>();
         shared.fail(if doing.is_empty() || stopped { error } else { error.context(doing) });
@@ -97,7 +102,7 @@ impl<'a> Worker<'a> {
         let (input, found) = connect(start, &warnings, shared)?;
         if found != server {
             return Err(Error::failed(
-                "the address leads to several servers, which do not share their tables at once",
+                "the address leads to several servers, and a table that one has created may not exist on the other yet",
             ));
         }
         let shared = Arc::clone(shared);

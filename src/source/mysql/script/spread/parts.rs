@@ -48,6 +48,8 @@ pub(super) struct Parts<L> {
     plain: bool,
     current: Option<Current>,
     passing: Option<To>,
+    /// Settings for a table to come, which the session of definitions has not run.
+    unset: Vec<u8>,
     /// Foreign keys to be added after all rows.
     constraints: Vec<u8>,
     /// Triggers, routines and events, with the settings around them.
@@ -74,6 +76,7 @@ impl<L: Lanes> Parts<L> {
             plain: true,
             current: None,
             passing: None,
+            unset: Vec::new(),
             constraints: Vec::new(),
             later: Vec::new(),
             has_later: false,
@@ -134,8 +137,9 @@ impl<L: Lanes> Parts<L> {
 
     /// Runs a statement in the session of definitions at once.
     fn define_now(&mut self, text: &[u8]) {
-        self.define(text);
-        self.define(b";\n");
+        let settings = std::mem::take(&mut self.unset);
+        // As a whole: between two portions, the session may get a statement that keeps its connection alive.
+        self.define(&[settings.as_slice(), text, b";\n"].concat());
         self.gap.clear();
     }
 
@@ -184,12 +188,10 @@ impl<L: Lanes> Parts<L> {
         }
         let constraints = std::mem::take(&mut self.constraints);
         self.define(&constraints);
+        // These settings are also part of what comes later.
+        self.unset.clear();
         let later = std::mem::take(&mut self.later);
-        if self.has_later {
-            self.define(&later);
-        } else if !self.plain {
-            self.define(&[b"DELIMITER ", self.delimiter.as_slice(), b"\n"].concat());
-        }
+        self.define(&later);
         self.announced = None;
     }
 
@@ -217,11 +219,22 @@ impl<L: Lanes> Parts<L> {
         } else if !is_of_one_object(variable, value, statement) {
             self.put(statement);
         } else {
-            if self.plain {
-                self.define(statement.text);
-                self.define(b";\n");
-            }
+            self.set_for_tables(variable, value, statement);
             self.put_later(statement);
+        }
+    }
+
+    /// A setting for one object, which may be a table. The session of definitions runs it before the table. It does not run what
+    /// concerns only routines, triggers and events, and what is not set back before these are created.
+    fn set_for_tables(&mut self, variable: Option<&str>, value: &str, statement: Statement<'_>) {
+        if !self.plain || matches!(variable, Some("sql_mode" | "time_zone")) {
+            return;
+        }
+        self.unset.extend_from_slice(statement.text);
+        self.unset.extend_from_slice(b";\n");
+        if value.to_ascii_lowercase().starts_with("@sav") {
+            let settings = std::mem::take(&mut self.unset);
+            self.define(&settings);
         }
     }
 

@@ -112,8 +112,7 @@ fn rows_go_to_other_sessions_and_what_needs_them_comes_later() {
         "rows INSERT INTO `child` VALUES (3,'-- INSERT');".to_owned(),
         "complete ALTER TABLE `child` ADD KEY `k` (`p`)".to_owned(),
         "main /*!40101 SET character_set_client = @saved_cs_client */;\n\
-         /*!50003 SET @saved_sql_mode       = @@sql_mode */ ;\n/*!50003 SET sql_mode              = 'ANSI' */ ;\n\
-         /*!50003 SET sql_mode              = @saved_sql_mode */ ;\nDROP TABLE IF EXISTS `old`;\n\
+         /*!50003 SET @saved_sql_mode       = @@sql_mode */ ;\nDROP TABLE IF EXISTS `old`;\n\
          CREATE TABLE `old` (\n  `id` int,\n  KEY `k` (`id`)\n) ENGINE=MyISAM;"
             .to_owned(),
         "created old ordered".to_owned(),
@@ -144,6 +143,27 @@ fn rows_go_to_other_sessions_and_what_needs_them_comes_later() {
         let text = |calls: &[String]| calls.join("\n").replace("\nmain ", "\n");
         assert_eq!(text(&found), text(&wanted), "{size}");
     }
+}
+
+#[test]
+fn foreign_keys_are_added_with_the_settings_of_the_dump() {
+    let script = format!(
+        "{HEAD}CREATE TABLE `child` (\n  `id` int NOT NULL,\n  `p` int,\n  PRIMARY KEY (`id`),\n  KEY `k` (`p`),\n  \
+         CONSTRAINT `f` FOREIGN KEY (`p`) REFERENCES `Parent` (`id`)\n) {OPTIONS};\n\
+         /*!50003 SET @saved_sql_mode       = @@sql_mode */ ;\n/*!50003 SET character_set_client  = utf8mb3 */ ;\n\
+         /*!50003 SET sql_mode              = 'TRADITIONAL' */ ;\n/*!50003 DROP FUNCTION IF EXISTS `fn` */;\n\
+         DELIMITER ;;\nCREATE FUNCTION `fn`() RETURNS int\nRETURN 1 ;;\nDELIMITER ;\n\
+         /*!50003 SET sql_mode              = @saved_sql_mode */ ;\n"
+    );
+    let calls = spread(&script, 40);
+    let at = calls.iter().position(|call| call == "join").unwrap();
+    assert!(!calls[..at].concat().contains("saved_sql_mode"), "{calls:?}");
+    let after = &calls[at + 1];
+    assert!(after.starts_with("main ALTER TABLE `child` ADD CONSTRAINT `f`"), "{calls:?}");
+    let positions =
+        ["ADD CONSTRAINT", "@@sql_mode", "utf8mb3", "'TRADITIONAL'", "DROP FUNCTION", "CREATE FUNCTION"]
+            .map(|part| after.find(part).unwrap());
+    assert!(positions.is_sorted(), "{calls:?}");
 }
 
 #[test]
