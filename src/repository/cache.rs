@@ -12,18 +12,19 @@ use std::{
     os::fd::OwnedFd,
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustic_core::Id;
 use rustix::{
-    fs::{self as rfs, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
+    fs::{self as rfs, AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW},
     io::Errno,
 };
 
 use super::{
+    cache_age::{OBSOLETE, age_of, remove_obsolete},
     crypto::hash,
     local_files::{TMP_MARK, create_directory, create_tmp, entries},
 };
@@ -34,8 +35,6 @@ const FOLDER: &str = "cache";
 const IN_MEMORY: usize = 32 << 20;
 /// The limits of every cache.
 const LIMITS: Limits = Limits { all: 1 << 30, packs: 256 << 20, pack: 16 << 20, free: 256 << 20 };
-/// After this time, the copies of another repository and drafts of killed processes are removed.
-const OBSOLETE: Duration = Duration::from_secs(30 * 86_400);
 
 /// What copies exist of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,9 +46,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Index, Self::Snapshot, Self::Trees];
+    /// All kinds.
+    pub(super) const ALL: [Self; 3] = [Self::Index, Self::Snapshot, Self::Trees];
 
-    fn folder(self) -> &'static str {
+    /// The directory of the copies.
+    pub(super) fn folder(self) -> &'static str {
         match self {
             Self::Index => "index",
             Self::Snapshot => "snapshots",
@@ -360,11 +361,6 @@ impl Cache {
     }
 }
 
-fn age_of(stat: &rfs::Stat) -> Option<Duration> {
-    let written = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(stat.st_mtime).ok()?);
-    written.elapsed().ok()
-}
-
 /// A directory in another one, created if it is missing. Symbolic links are not followed.
 fn below(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -376,40 +372,6 @@ fn below(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         }
         other => Ok(other?),
     }
-}
-
-/// Removes the caches of other repositories that were not used for long.
-fn remove_obsolete(caches: &OwnedFd, used: &str) {
-    for name in entries(caches, ".").unwrap_or_default().into_iter().filter(|name| name != used) {
-        let found = rfs::statat(caches, &name, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let is_old = found
-            .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-            .and_then(|stat| age_of(&stat))
-            .is_some_and(|age| age >= OBSOLETE);
-        if is_old && let Err(error) = remove_cache(caches, &name) {
-            tracing::debug!(cache = name, why = %error, "the cache of another repository was not removed");
-        }
-    }
-}
-
-/// Removes the cache of a repository: the files in the directories of the kinds, and these directories.
-fn remove_cache(caches: &OwnedFd, name: &str) -> io::Result<()> {
-    let open = |directory: &OwnedFd, name: &str| {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rfs::openat(directory, name, flags, Mode::empty())
-    };
-    let cache = open(caches, name)?;
-    for kind in Kind::ALL {
-        let folder = match open(&cache, kind.folder()) {
-            Err(Errno::NOENT) => continue,
-            opened => opened?,
-        };
-        for file in entries(&folder, ".")? {
-            rfs::unlinkat(&folder, &file, AtFlags::empty())?;
-        }
-        rfs::unlinkat(&cache, kind.folder(), AtFlags::REMOVEDIR)?;
-    }
-    Ok(rfs::unlinkat(caches, name, AtFlags::REMOVEDIR)?)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! check; the write path in [`writer`] is our own.
 
 mod cache;
+mod cache_age;
 mod cached;
 mod check;
 mod chunker;

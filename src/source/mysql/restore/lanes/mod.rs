@@ -1,6 +1,7 @@
 //! Loading a dump in several sessions at the same time: see [`crate::source::mysql::script::Spread`].
 
 mod limits;
+mod marks;
 mod shared;
 mod worker;
 

@@ -12,6 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::marks::Token;
 use crate::{
     error::{Error, Result},
     settings::Secret,
@@ -135,44 +136,15 @@ pub(super) struct Shared {
     changed: Condvar,
     /// Ends all sessions.
     pub(super) stop: Cancel,
-    alphabet: Alphabet,
-    /// The beginning of marks.
-    token: String,
-}
-
-/// Sixteen letters for the numbers in marks. Passwords are replaced in what clients print, so a mark must not contain one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Alphabet(u8);
-
-impl Alphabet {
-    /// Letters of which the password does not consist.
-    fn without(password: &str) -> Self {
-        let is_lower = password.bytes().all(|byte| (b'g'..b'g' + 16).contains(&byte));
-        Self(if is_lower { b'A' } else { b'g' })
-    }
-
-    /// A number in sixteen letters.
-    fn write(self, number: u64) -> String {
-        let digits = number.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.map(|digit| char::from(self.0 + digit)).collect()
-    }
-
-    fn read(self, text: &str) -> Option<u64> {
-        let digit = |byte: u8| byte.checked_sub(self.0).filter(|digit| *digit < 16);
-        text.bytes().try_fold(0, |number, byte| Some(number << 4 | u64::from(digit(byte)?)))
-    }
+    token: Token,
 }
 
 impl Shared {
     /// For this number of sessions that load rows.
     pub(super) fn new(sessions: usize, cancel: &Cancel, password: Option<&Secret>) -> Result<Self> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random)
-            .map_err(|error| Error::failed("the system gives no random numbers").because(&error))?;
-        let alphabet = Alphabet::without(password.map_or("", Secret::expose));
-        let token = alphabet.write(u64::from_be_bytes(random));
+        let token = Token::new(password)?;
         let state = State { working: sessions, connecting: sessions, ..State::default() };
-        Ok(Self { state: Mutex::new(state), changed: Condvar::new(), stop: cancel.child(), alphabet, token })
+        Ok(Self { state: Mutex::new(state), changed: Condvar::new(), stop: cancel.child(), token })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -185,7 +157,7 @@ impl Shared {
         let number = state.number();
         let with_server = mark == Mark::Connected;
         state.marks.insert(number, mark);
-        let mark = format!("'{}{}'", self.token, self.alphabet.write(number));
+        let mark = format!("'{}'", self.token.mark(number));
         let text = if with_server {
             format!("SELECT CONCAT({mark}, CONCAT_WS('|', @@hostname, @@port, @@server_id, @@datadir));\n")
         } else {
@@ -196,11 +168,11 @@ impl Shared {
 
     /// Takes a line that a client printed; whether it was a mark.
     pub(super) fn line(&self, line: &str) -> bool {
-        let mark = line.strip_prefix(&self.token).and_then(|mark| mark.split_at_checked(self.token.len()));
-        let Some((text, rest)) = mark else { return false };
+        let Some((number, rest)) = self.token.read(line) else { return false };
         let mut state = self.lock();
-        let number = self.alphabet.read(text).filter(|number| state.marks.contains_key(number));
-        let Some(number) = number else { return false };
+        if !state.marks.contains_key(&number) {
+            return false;
+        }
         match state.marks.remove(&number) {
             Some(Mark::Connected) => drop(state.servers.insert(number, rest.to_owned())),
             Some(Mark::Created(table)) => {
@@ -451,41 +423,5 @@ impl Shared {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-
-    /// What the client prints for a mark.
-    fn printed(text: &[u8]) -> String {
-        let text = std::str::from_utf8(text).unwrap();
-        let (_, rest) = text.split_once('\'').unwrap();
-        rest.split_once('\'').unwrap().0.to_owned()
-    }
-
-    #[test]
-    fn every_kind_of_mark_is_recognised() {
-        for password in ["", "1", "hi", "AB", "é", " "] {
-            let password = Secret::new(password.to_owned());
-            let shared = Shared::new(1, &Cancel::new(), Some(&password)).unwrap();
-            let table = shared.add_table("t");
-            let job = shared.begin_rows(table);
-            let (connected, text) = shared.mark(Mark::Connected);
-            assert!(shared.line(&format!("{}host|3306|1|/data", printed(&text))));
-            assert_eq!(shared.server(connected).as_deref(), Some("host|3306|1|/data"));
-            assert!(matches!(shared.next(None).unwrap(), Task::Nothing), "the table does not exist yet");
-            let (_, text) = shared.mark(Mark::Created(table));
-            let line = printed(&text);
-            assert!(password.expose().is_empty() || !line.contains(password.expose()));
-            assert!(!shared.line(&line[..line.len() - 1]) && !shared.line("something else"));
-            assert!(shared.line(&line) && !shared.line(&line), "once");
-            let Task::Rows(rows) = shared.next(None).unwrap() else { panic!("rows may be loaded") };
-            assert!(rows.job == job && rows.awaited);
-            shared.end_table(table, b"ALTER TABLE t".to_vec());
-            assert!(matches!(shared.next(None).unwrap(), Task::Nothing), "the rows are not loaded yet");
-            assert!(shared.line(&printed(&shared.mark(Mark::Loaded(table, 1)).1)));
-            assert!(matches!(shared.next(None).unwrap(), Task::Then { .. }));
-            let (number, text) = shared.mark(Mark::Complete(table));
-            assert!(!shared.wait_for_mark(number));
-            assert!(shared.line(&printed(&text)) && shared.wait_for_mark(number));
-        }
-    }
-}
+#[path = "shared_tests.rs"]
+mod tests;
