@@ -6,6 +6,7 @@ use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence, ServerSetting,
     archive::ArchiveSummary,
     clients::Client,
+    code,
     connect::Connection,
     detail,
     discover::Server,
@@ -26,6 +27,7 @@ use crate::{
     stream::{
         cancel::Cancel,
         child::{ChildOutput, Command, into_error},
+        process::ToolMessages,
         sink::Sink,
     },
 };
@@ -233,9 +235,7 @@ impl Dumping<'_> {
             .map(|now| moment::replaced(&before, &now));
         match (read, replaced) {
             (_, Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
-            (Err(error), _) if moment.locked && error.passing() == Some(Passing::Changed) => {
-                Ok(Used::Replaced(Vec::new()))
-            }
+            (Err(error), _) if moment.locked && could_not_lock(&error) => Ok(Used::Replaced(Vec::new())),
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(error),
             (Ok((main, others)), Ok(_)) => {
@@ -266,6 +266,11 @@ impl Dumping<'_> {
         }
         Ok(command)
     }
+}
+
+/// Whether tables changed before `pg_dump` had locked them, or it could not lock them in time.
+fn could_not_lock(error: &Error) -> bool {
+    error.passing() == Some(Passing::Changed) || code::failed_to_lock(ToolMessages::of(error))
 }
 
 /// Whether `pg_dump` writes, and expects, names in UTF-8.

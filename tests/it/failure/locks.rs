@@ -140,6 +140,8 @@ fn killed_elsewhere(world: &World) {
     elsewhere.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut run = Running::start(elsewhere);
     hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
+    // The dump begins while the repository is being opened.
+    wait_until("the run has its lock", || locks(&world.repo()) == 1);
     run.kill();
     world.clients.heal("a");
     assert_eq!(locks(&world.repo()), 1);
