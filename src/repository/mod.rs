@@ -5,6 +5,7 @@ mod cache;
 mod cached;
 mod check;
 mod chunker;
+mod connection;
 mod crypto;
 mod directories;
 mod errors;

@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 use super::{
     cache::{Cache, Kind},
     cached::{Cached, Slot},
+    connection::Build,
     errors::{hint, rustic_error},
     local::{LocalStorage, refused},
     pack_list::PackList,
-    remote::{Build, RemoteStorage},
+    remote::RemoteStorage,
     retry::Patience,
     transient::passes,
 };
