@@ -137,6 +137,27 @@ impl Cached {
             }
         });
     }
+
+    /// The content of a small pack of directories, which is copied. `None` if that was tried in vain: without a copy, it would be
+    /// read as a whole for each directory.
+    fn copied(&self, cache: &Cache, id: &Id) -> Option<Bytes> {
+        let Shared { small, is_full, .. } = &*self.slot.shared;
+        if is_full.load(Ordering::Relaxed) || !small.lock().contains_key(id) {
+            return None;
+        }
+        let read = self.storage.read_full(FileType::Pack, id);
+        let is_copied = read.as_ref().is_ok_and(|pack| cache.put(Kind::Trees, id, pack));
+        if !is_copied {
+            small.lock().remove(id);
+        }
+        // If the whole pack cannot be read, the needed part perhaps can.
+        let pack = read.ok()?;
+        // A damaged pack is refused by any cache.
+        if !is_copied && hash(&pack) == *id {
+            is_full.store(true, Ordering::Relaxed);
+        }
+        Some(pack)
+    }
 }
 
 impl ReadBackend for Cached {
@@ -193,12 +214,8 @@ impl ReadBackend for Cached {
             if let Some(part) = cache.get(Kind::Trees, id).as_ref().and_then(part) {
                 return Ok(part);
             }
-            if self.slot.shared.small.lock().contains_key(id) {
-                let pack = self.storage.read_full(tpe, id)?;
-                cache.put(Kind::Trees, id, &pack);
-                if let Some(part) = part(&pack) {
-                    return Ok(part);
-                }
+            if let Some(part) = self.copied(cache, id).as_ref().and_then(part) {
+                return Ok(part);
             }
         }
         self.storage.read_partial(tpe, id, cacheable, offset, length)
@@ -233,3 +250,8 @@ impl WriteBackend for Cached {
         self.storage.remove(tpe, id, cacheable)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "cached_tests.rs"]
+mod tests;

@@ -6,6 +6,7 @@ mod cache_age;
 mod cached;
 mod check;
 mod chunker;
+mod connection;
 mod crypto;
 mod directories;
 mod errors;

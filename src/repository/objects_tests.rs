@@ -16,9 +16,13 @@ impl Objects for Memory {
         "memory".to_owned()
     }
 
-    fn list(&self, directories: Vec<String>) -> Result<Vec<Listed>> {
+    fn list(&self, directories: Vec<String>, missing: Missing) -> Result<Vec<Listed>> {
         self.listings.lock().push(directories.len());
         let files = self.files.lock();
+        let exists = |directory: &String| files.keys().any(|path| path.starts_with(&format!("{directory}/")));
+        if missing == Missing::Refused && !directories.iter().all(exists) {
+            return Err(ObjectError::Absent);
+        }
         let listed = files.iter().filter_map(|(path, content)| {
             let (directory, name) = path.rsplit_once('/')?;
             let bytes = content.len() as u64;
@@ -53,8 +57,7 @@ impl Objects for Memory {
     }
 
     fn remove(&self, path: &str) -> Result<()> {
-        self.files.lock().remove(path);
-        Ok(())
+        self.files.lock().remove(path).map(drop).ok_or(ObjectError::Absent)
     }
 
     fn create(&self, _: Vec<String>) -> Result<()> {
@@ -90,4 +93,31 @@ fn files_have_the_paths_of_restic_and_are_listed_at_once() {
     assert_eq!(*storage.0.listings.lock(), [1, 1, 1, 256], "one call lists all packs");
     let error = storage.read_partial(FileType::Pack, &id, false, 2, 2).unwrap_err();
     assert!(!crate::repository::remote_errors::passes(&*error), "a file that was cut off stays so");
+}
+
+#[test]
+fn a_repository_that_is_away_is_not_an_empty_one() {
+    use crate::repository::remote_errors::{is_absent, passes};
+    let storage = ObjectStorage(Memory::default());
+    let id = Id::new([0xab; 32]);
+    for tpe in [FileType::Key, FileType::Index, FileType::Snapshot, FileType::Pack] {
+        for error in [
+            storage.list_with_size(tpe).map(drop).unwrap_err(),
+            storage.read_full(tpe, &id).map(drop).unwrap_err(),
+            storage.read_partial(tpe, &id, false, 0, 1).map(drop).unwrap_err(),
+            storage.remove(tpe, &id, false).unwrap_err(),
+        ] {
+            assert!(passes(&*error) && !is_absent(&*error), "{tpe:?}: {error}");
+        }
+    }
+    // A new repository has no `config` yet.
+    assert!(storage.list(FileType::Config).unwrap().is_empty());
+    assert!(is_absent(&*storage.read_full(FileType::Config, &id).unwrap_err()));
+    // Now it is there.
+    storage.write_bytes(FileType::Config, &id, false, vec![1].into()).unwrap();
+    assert!(storage.list(FileType::Pack).unwrap().is_empty());
+    storage.remove(FileType::Snapshot, &id, false).unwrap();
+    assert!(is_absent(&*storage.read_full(FileType::Pack, &id).unwrap_err()));
+    let error = storage.list(FileType::Snapshot).unwrap_err();
+    assert!(!passes(&*error), "a directory that was removed is not waited for");
 }

@@ -41,23 +41,42 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
 }
 
 fn of_objects(error: &ObjectError) -> (String, Option<&'static str>) {
-    match error {
-        ObjectError::Absent => ("not found in the storage".to_owned(), None),
-        ObjectError::Cut => ("the file in the storage ends too early".to_owned(), None),
-        ObjectError::Denied(said) => (
-            format!("the storage refuses this user: {said}"),
-            Some("check the user, the key and its permissions on the server"),
+    let hint = match error {
+        ObjectError::Absent | ObjectError::Cut => None,
+        ObjectError::Away => Some("check that the disk of the repository is mounted on the server"),
+        ObjectError::Denied(_) => Some("check the user, the key and its permissions on the server"),
+        ObjectError::UnknownHost => Some(
+            "if it is the right server, log in once with `ssh` as the user that runs this program, which adds its key to the \
+             known hosts",
         ),
-        ObjectError::WrongHost(said) => (
-            said.clone(),
-            Some(
-                "if it is the right server, log in once with `ssh` as the user that runs this program, which adds its key to the \
-                 known hosts",
-            ),
+        ObjectError::ChangedHost => Some(
+            "if the server has been set up anew, remove its old key with `ssh-keygen -R` as the user that runs this program, and \
+             log in once with `ssh`; otherwise it may be another server",
         ),
-        ObjectError::Unusable(said) => (said.clone(), Some("correct `repository.location` or its options")),
-        ObjectError::Failed(said) => (format!("the connection to the storage failed: {said}"), Some(SILENT)),
-    }
+        ObjectError::NoProgram(_) => {
+            Some("install the SSH client, for example with apt-get install openssh-client")
+        }
+        ObjectError::Unusable(_) => {
+            Some("correct `repository.location`, its options or the configuration of ssh and of the server")
+        }
+        ObjectError::Full => Some(
+            "free space on the server, then run this again; if there are older backups, `tik-backup prune` removes the data of \
+             dropped snapshots; everything committed so far is intact",
+        ),
+        ObjectError::ReadOnly => Some("check the disk of the repository and its mount options on the server"),
+        ObjectError::Answered(_) => {
+            Some("check free space, quota and permissions on the server, and its log")
+        }
+        ObjectError::Failed(_) => Some(SILENT),
+    };
+    let text = match error {
+        ObjectError::Absent => "not found in the storage".to_owned(),
+        ObjectError::Cut => "the file in the storage ends too early".to_owned(),
+        ObjectError::Denied(said) => format!("the storage refuses this user: {said}"),
+        ObjectError::Failed(said) => format!("the connection to the storage failed: {said}"),
+        other => other.to_string(),
+    };
+    (text, hint)
 }
 
 fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
@@ -123,7 +142,7 @@ pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
             return true;
         }
         if let Some(error) = cause.downcast_ref::<ObjectError>() {
-            return matches!(error, ObjectError::Failed(_));
+            return matches!(error, ObjectError::Away | ObjectError::Answered(_) | ObjectError::Failed(_));
         }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return !error.is_builder() && error.status().is_none_or(passing_status);
@@ -201,12 +220,22 @@ mod tests {
         assert!(is_absent(&*wrapped(Error::new(Kind::NotFound, "no"))) && !is_absent(&*wrapped(lost())));
         assert!(!passes(&*RusticError::new(ErrorKind::Credentials, "wrong password")));
         assert!(passes(&*wrapped(io::Error::from_raw_os_error(5))));
-        assert!(passes(&*wrapped(ObjectError::Failed("lost".to_owned()))));
+        for passing in [
+            ObjectError::Away,
+            ObjectError::Answered("Failure".to_owned()),
+            ObjectError::Failed("lost".to_owned()),
+        ] {
+            assert!(passes(&*wrapped(passing)));
+        }
         for lasting in [
             ObjectError::Absent,
             ObjectError::Cut,
             ObjectError::Denied("no".to_owned()),
-            ObjectError::WrongHost("no".to_owned()),
+            ObjectError::UnknownHost,
+            ObjectError::ChangedHost,
+            ObjectError::Full,
+            ObjectError::ReadOnly,
+            ObjectError::NoProgram("no".to_owned()),
             ObjectError::Unusable("no".to_owned()),
         ] {
             assert!(!passes(&*wrapped(lasting)));

@@ -9,10 +9,11 @@ use zeroize::Zeroizing;
 use super::{
     cache::{Cache, Kind},
     cached::{Cached, Slot},
+    connection::Build,
     errors::{hint, rustic_error},
     local::{LocalStorage, refused},
     pack_list::PackList,
-    remote::{Build, RemoteStorage},
+    remote::RemoteStorage,
     retry::Patience,
     transient::passes,
 };
@@ -222,7 +223,8 @@ fn builder(location: String, options: BTreeMap<String, String>) -> Box<Build> {
         // Only the library can limit the bandwidth, and its connections outlive their owner.
         #[cfg(feature = "remote-storages")]
         if !options.contains_key("throttle") {
-            return Box::new(move || super::sftp::connect(&options));
+            let leftovers = super::sftp::Leftovers::default();
+            return Box::new(move || super::sftp::connect(&options, &leftovers));
         }
         super::sessions::adopt();
     }

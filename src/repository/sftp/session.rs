@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     io,
+    os::fd::OwnedFd,
     process::{Command, Stdio},
     sync::OnceLock,
     time::Duration,
@@ -14,6 +15,7 @@ use openssh_sftp_client::{Error as Client, Sftp, SftpOptions, error::SftpErrorKi
 use tokio::{
     net::unix::pipe,
     runtime::{Builder, Runtime},
+    time::timeout,
 };
 
 use super::super::objects::{ObjectError, Result};
@@ -22,14 +24,23 @@ use crate::stream::{cancel::Cancel, process::Process};
 /// How long a failed `ssh` may take to end after its connection was closed.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// Options of `ssh` that its own SFTP client sets as well, and a limit for the silence of a dead connection.
-const OPTIONS: [&str; 8] = [
+/// How long connecting and logging in may take: a bit less than the operation that needs it is waited for.
+const CONNECTING: Duration = Duration::from_secs(50);
+
+/// How long a part of the protocol may take. It has been abandoned long before; at its end its connection can be closed.
+const DEADLINE: Duration = Duration::from_secs(660);
+
+/// Options of `ssh` that its own SFTP client sets as well, limits for silent servers and dead connections, and messages for
+/// every failure.
+const OPTIONS: [&str; 10] = [
     "BatchMode=yes",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",
     "ForwardX11=no",
     "PermitLocalCommand=no",
     "ControlPath=none",
+    "LogLevel=ERROR",
+    "ConnectTimeout=45",
     "ServerAliveInterval=30",
     "ServerAliveCountMax=4",
 ];
@@ -116,25 +127,26 @@ pub(super) struct Session {
 impl Session {
     /// Logs in.
     pub(super) fn open(address: &Address) -> Result<Self> {
-        let failed = |error: io::Error| ObjectError::Failed(error.to_string());
-        let mut ssh = Process::start(address.command(), "ssh".to_owned(), Vec::new(), Vec::new(), None)
-            .map_err(|error| ObjectError::Unusable(error.to_string()))?;
+        Self::start(address.command(), CONNECTING)
+    }
+
+    /// Starts a program that speaks the protocol with its stdin and stdout.
+    pub(super) fn start(command: Command, limit: Duration) -> Result<Self> {
+        let mut ssh = Process::start(command, "the SFTP connection".to_owned(), Vec::new(), Vec::new(), None)
+            .map_err(|error| ObjectError::NoProgram(error.to_string()))?;
         let child = ssh.child();
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(ObjectError::Failed("ssh was started without pipes".to_owned()));
         };
-        let opened = runtime()?.block_on(async {
-            let input = pipe::Sender::from_owned_fd(input.into()).map_err(failed)?;
-            let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
-            Sftp::new(input, output, SftpOptions::default()).await.map_err(of_client)
-        });
-        match opened {
+        match within(limit, greet(input.into(), output.into())) {
             Ok(sftp) => Ok(Self { sftp, _ssh: ssh }),
+            // The messages of ssh do not explain what the server has sent.
+            Err(error @ ObjectError::Unusable(_)) => Err(error),
             Err(error) => {
                 let _ = ssh.wait(Some(LAST_WORDS), &Cancel::new());
                 ssh.messages().wait_closed(LAST_WORDS);
                 let said = ssh.messages().text();
-                Err(if said.is_empty() { error } else { of_ssh(said) })
+                Err(if said.is_empty() { error } else { of_ssh(&said) })
             }
         }
     }
@@ -144,9 +156,24 @@ impl Session {
     }
 }
 
+/// Begins the protocol over two pipes.
+pub(super) async fn greet(input: OwnedFd, output: OwnedFd) -> Result<Sftp> {
+    let failed = |error: io::Error| ObjectError::Failed(error.to_string());
+    let input = pipe::Sender::from_owned_fd(input).map_err(failed)?;
+    let output = pipe::Receiver::from_owned_fd(output).map_err(failed)?;
+    Ok(Sftp::new(input, output, SftpOptions::default()).await?)
+}
+
 /// Runs a part of the protocol to its end.
-pub(super) fn run<T>(work: impl Future<Output = std::result::Result<T, Client>>) -> Result<T> {
-    runtime()?.block_on(work).map_err(of_client)
+pub(super) fn run<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    within(DEADLINE, work)
+}
+
+fn within<T>(limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    runtime()?.block_on(async {
+        let silent = |_| Err(ObjectError::Failed("the server does not answer".to_owned()));
+        timeout(limit, work).await.unwrap_or_else(silent)
+    })
 }
 
 /// The threads of all connections.
@@ -157,30 +184,50 @@ pub(super) fn runtime() -> Result<&'static Runtime> {
     started.map_err(|error| ObjectError::Failed(format!("cannot start a thread: {error}")))
 }
 
-/// The error of a request.
-fn of_client(error: Client) -> ObjectError {
-    match &error {
-        Client::SftpError(SftpErrorKind::NoSuchFile, _) => ObjectError::Absent,
-        Client::SftpError(SftpErrorKind::PermDenied, _) => {
-            ObjectError::Denied("permission denied".to_owned())
+impl From<Client> for ObjectError {
+    fn from(error: Client) -> Self {
+        match error {
+            Client::SftpError(SftpErrorKind::NoSuchFile, _) => Self::Absent,
+            Client::SftpError(SftpErrorKind::PermDenied, _) => Self::Denied("permission denied".to_owned()),
+            Client::SftpError(SftpErrorKind::OpUnsupported, _)
+            | Client::UnsupportedSftpProtocol { .. }
+            | Client::UnsupportedExtension(_) => Self::Unusable(error.to_string()),
+            Client::SftpError(_, said) => Self::Answered(said.get().0.to_owned()),
+            Client::SftpServerHelloMsgTooLong { .. } => Self::Unusable(
+                "the server sends a text before the protocol begins: the login shell of the user must print nothing".to_owned(),
+            ),
+            // Errors of cleaning up after an error.
+            Client::RecursiveErrors(errors) => errors.original_error.into(),
+            Client::RecursiveErrors3(errors) => errors.err1.into(),
+            _ => Self::Failed("the connection is lost".to_owned()),
         }
-        Client::SftpError(SftpErrorKind::OpUnsupported, _)
-        | Client::UnsupportedSftpProtocol { .. }
-        | Client::UnsupportedExtension(_) => ObjectError::Unusable(error.to_string()),
-        Client::SftpError(_, said) => ObjectError::Failed(format!("the server answers: {said}")),
-        _ => ObjectError::Failed("the connection is lost".to_owned()),
     }
 }
 
+/// The error that a message means.
+type Meaning = fn(String) -> ObjectError;
+
+/// Messages of `ssh` about errors that another attempt does not change.
+const LASTING: [(&str, Meaning); 8] = [
+    ("has changed and you have requested strict checking", |_| ObjectError::ChangedHost),
+    ("Host key verification failed", |_| ObjectError::UnknownHost),
+    ("Permission denied (", ObjectError::Denied),
+    ("Too many authentication failures", ObjectError::Denied),
+    ("Unable to negotiate with", ObjectError::Unusable),
+    ("Bad configuration option", ObjectError::Unusable),
+    ("Bad owner or permissions on", ObjectError::Unusable),
+    ("subsystem request failed", ObjectError::Unusable),
+];
+
 /// The error of an `ssh` that ended before there was a connection. It has one exit code for everything, and its messages are
 /// in English.
-fn of_ssh(said: String) -> ObjectError {
-    let line = said.lines().rev().find(|line| !line.starts_with("Warning: ")).unwrap_or(&said).trim();
-    let line = line.strip_prefix("ssh: ").unwrap_or(line).to_owned();
-    if said.contains("Host key verification failed") {
-        return ObjectError::WrongHost("the key of the server is not known, or has changed".to_owned());
-    }
-    if line.contains("Permission denied (") { ObjectError::Denied(line) } else { ObjectError::Failed(line) }
+fn of_ssh(said: &str) -> ObjectError {
+    let plain = |line: &str| line.trim().trim_start_matches("ssh: ").to_owned();
+    let lasting = LASTING.iter().find_map(|(text, error)| {
+        let line = said.lines().find(|line| line.contains(text))?;
+        Some(error(plain(line)))
+    });
+    lasting.unwrap_or_else(|| ObjectError::Failed(plain(said.lines().last().unwrap_or(said))))
 }
 
 #[cfg(test)]
