@@ -15,6 +15,7 @@ use testkit::{
     postgres_world::{Setup, World, cmd_with, fill},
     process::run_ok,
     program::quoted,
+    reports::files_below,
     running::{Running, processes_naming},
     skip,
 };
@@ -128,6 +129,7 @@ fn an_sftp_server_is_a_repository_like_any_other() {
     fill(&world.server, "a", "small", 3_000, "more");
     let run = served.backup_interrupted(&patient, || kill_children(&served.sshd));
     run.finish().expect_code(0);
+    no_drafts(&world.repo());
     world.clients.heal("a");
     world.clean();
     let after = world.snapshots("pg/a");
@@ -196,9 +198,17 @@ fn a_full_disk_of_the_server_is_reported_at_once() {
         let ended = run.finish();
         assert_ne!(ended.status.code(), Some(0));
         assert!(ended.stderr.contains("the storage is full"), "{}", ended.stderr);
-        let names = testkit::reports::files_below(&disk);
-        assert!(names.iter().all(|path| !path.display().to_string().contains("-tmp-")), "{names:?}");
+        no_drafts(&disk);
     });
+}
+
+/// Fails if a file under a temporary name is left in a repository.
+fn no_drafts(repository: &Path) {
+    let drafts: Vec<_> = files_below(repository)
+        .into_iter()
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().contains("-tmp-")))
+        .collect();
+    assert!(drafts.is_empty(), "{drafts:?}");
 }
 
 /// Kills what a server has started for its connections.
