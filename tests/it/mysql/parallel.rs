@@ -5,7 +5,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use testkit::{
     Cmd, Config, ConfigBuilder, FakeClients, MyFlavour, MyOptions, MyServer,
-    mysql_world::{SOURCE, configured, dump_of, full, server, started, url, url_as},
+    mysql_world::{SOURCE, configured, dump_of, full, started, url, url_as},
     postgres::assert_same_dump,
     reports::{assert_proven, assert_says, backup, ready, restore, try_restore},
     running::{Running, wait_until},
@@ -118,6 +118,11 @@ fn zoo(server: &MyServer, database: &str) {
     );
 }
 
+/// A server with room in its buffer pool for several sessions.
+fn roomy(flavour: MyFlavour) -> MyServer {
+    started(MyOptions::new(flavour).setting("innodb-buffer-pool-size=320M"))
+}
+
 /// Records the statements that the server gets from now on.
 fn record(server: &MyServer) {
     server.sql(
@@ -139,7 +144,7 @@ fn recorded(server: &MyServer, begin: &str) -> Vec<(String, String)> {
 }
 
 fn tables_of_all_sorts_come_back_equal(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     server.sql(None, "CREATE DATABASE zoo CHARACTER SET utf8mb4; SET GLOBAL event_scheduler = OFF");
     zoo(&server, "zoo");
     let config = configured(&server, "");
@@ -191,7 +196,7 @@ fn tables_of_all_sorts_come_back_equal(flavour: MyFlavour) {
 }
 
 fn one_table_comes_back_alone(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     server.sql(None, "CREATE DATABASE zoo CHARACTER SET utf8mb4; SET GLOBAL event_scheduler = OFF");
     zoo(&server, "zoo");
     let config = configured(&server, "");
@@ -237,7 +242,7 @@ fn two_tables(server: &MyServer) {
 }
 
 fn an_account_that_may_not_connect_often_loads_in_fewer_sessions(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     two_tables(&server);
     server.sql(
         None,
@@ -258,14 +263,14 @@ fn an_account_that_may_not_connect_often_loads_in_fewer_sessions(flavour: MyFlav
     assert!(!ran.stderr.contains("instead of"), "{}", ran.stderr);
 }
 
-/// A configuration whose dump tool changes the dumps of the database `two` by a shell filter.
-fn changed(server: &MyServer, filter: &str) -> Config {
+/// A configuration whose dump tool changes the dumps of the database `two` by a shell filter, and its tools.
+fn changed(server: &MyServer, filter: &str) -> (Config, FakeClients) {
     let clients = FakeClients::of_mysql(server.flavour());
     clients.script("two", &format!("dump \"$@\" | {filter}"));
     let source = clients.instead(server.flavour(), &server.config_toml());
     let config = ready(ConfigBuilder::new().source(SOURCE, &source));
     backup(&config);
-    config
+    (config, clients)
 }
 
 fn sessions_in(server: &MyServer, database: &str) -> String {
@@ -273,7 +278,7 @@ fn sessions_in(server: &MyServer, database: &str) -> String {
 }
 
 fn duplicates_and_broken_rows_are_reported_with_their_table(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     two_tables(&server);
     let duplicate = server.sql(Some("two"), "SELECT b FROM two WHERE id = 5");
     let cases = [
@@ -282,7 +287,7 @@ fn duplicates_and_broken_rows_are_reported_with_their_table(flavour: MyFlavour) 
         ("sed \"/INSERT INTO .two./,/ENABLE KEYS/s/'marked'/marked/\"".to_owned(), "ERROR 1054"),
     ];
     for (number, (filter, error)) in cases.iter().enumerate() {
-        let config = changed(&server, filter);
+        let (config, _clients) = changed(&server, filter);
         let target = format!("wrong{number}");
         let ran = try_restore(&config, &full("two"), &["--into", &url(&server, &target), "--jobs", "2"])
             .expect_code(1);
@@ -315,7 +320,7 @@ fn a_server_without_room_to_sort_keys_copies_the_table(flavour: MyFlavour) {
 }
 
 fn an_interrupted_restore_leaves_no_session(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     two_tables(&server);
     let config = configured(&server, "");
     backup(&config);
@@ -344,7 +349,7 @@ fn an_interrupted_restore_leaves_no_session(flavour: MyFlavour) {
 }
 
 fn a_warning_names_its_table(flavour: MyFlavour) {
-    let server = server(flavour);
+    let server = roomy(flavour);
     two_tables(&server);
     server.sql(
         Some("two"),

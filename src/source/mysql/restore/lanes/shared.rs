@@ -102,6 +102,15 @@ struct Job {
 struct Pieces {
     waiting: VecDeque<Vec<u8>>,
     complete: bool,
+    /// Whether a session loads them.
+    taken: bool,
+}
+
+impl Pieces {
+    /// Whether a session has nothing else to do than to wait for more of them.
+    fn are_awaited(&self) -> bool {
+        self.taken && self.waiting.is_empty()
+    }
 }
 
 struct Table {
@@ -306,7 +315,7 @@ impl Shared {
         number
     }
 
-    /// Adds rows to a job; waits while too many wait. `look` is called meanwhile.
+    /// Adds rows to a job; waits while too many wait, unless a session waits for these. `look` is called meanwhile.
     pub(super) fn add_rows(
         &self,
         job: Number,
@@ -316,7 +325,9 @@ impl Shared {
         loop {
             self.check()?;
             let mut state = self.lock();
-            if state.bytes == 0 || state.bytes + rows.len() <= WAITING * state.working.max(1) {
+            let is_awaited = state.pieces.get(&job).is_some_and(Pieces::are_awaited);
+            let has_room = state.bytes + rows.len() <= WAITING * state.working.max(1);
+            if state.bytes == 0 || has_room || is_awaited {
                 state.bytes += rows.len();
                 if let Some(pieces) = state.pieces.get_mut(&job) {
                     pieces.waiting.push_back(rows);
@@ -382,6 +393,10 @@ impl Shared {
             if let Some(job) = at.and_then(|at| state.jobs.remove(at)) {
                 let name = state.tables.get(&job.table).map(|table| Arc::clone(&table.name));
                 let name = name.unwrap_or_else(|| "".into());
+                if let Some(pieces) = state.pieces.get_mut(&job.number) {
+                    pieces.taken = true;
+                    self.changed.notify_all();
+                }
                 return Ok(match job.then {
                     Some(text) => Task::Then { table: job.table, name, text },
                     None => Task::Rows(Rows { job: job.number, table: job.table, name, awaited: job.first }),

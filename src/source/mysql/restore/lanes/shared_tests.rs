@@ -36,3 +36,29 @@ fn every_kind_of_mark_is_recognised() {
         assert!(shared.line(&printed(&text)) && shared.wait_for_mark(number));
     }
 }
+
+#[test]
+fn a_session_that_waits_for_rows_gets_them_although_others_fill_the_room() {
+    let shared = Shared::new(1, &Cancel::new(), None).unwrap();
+    let [full, next] = ["full", "next"].map(|name| {
+        let table = shared.add_table(name);
+        assert!(shared.line(&printed(&shared.mark(Mark::Created(table)).1)));
+        table
+    });
+    // The second job of a table waits until the first one was run.
+    let first = shared.begin_rows(full);
+    shared.end_rows(first);
+    assert!(matches!(shared.next(None).unwrap(), Task::Rows(_)));
+    assert!(shared.take_rows(first).unwrap().is_none());
+    let second = shared.begin_rows(full);
+    shared.add_rows(second, vec![b'x'; WAITING], || Ok(())).unwrap();
+    shared.end_rows(second);
+    let third = shared.begin_rows(next);
+    let Task::Rows(rows) = shared.next(None).unwrap() else { panic!("there are rows") };
+    assert_eq!(rows.job, third);
+    let late = || Err(io::Error::other("nobody makes room"));
+    shared.add_rows(third, b"row".to_vec(), late).unwrap();
+    assert!(shared.add_rows(third, b"row".to_vec(), late).is_err(), "one portion at a time");
+    assert_eq!(shared.take_rows(third).unwrap().unwrap(), [b"row"]);
+    shared.add_rows(third, b"row".to_vec(), late).unwrap();
+}

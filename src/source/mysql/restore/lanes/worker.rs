@@ -26,8 +26,8 @@ pub(super) const PATIENT: &[u8] =
     b"SET SESSION wait_timeout = 31536000, innodb_lock_wait_timeout = 86400, lock_wait_timeout = 31536000;\n\
       /*M!100101 SET SESSION max_statement_time = 0 */;\n";
 /// Errors of a server without room for the files in which it sorts keys: they cannot be created, written (1, 3, 1026, 1878), or
-/// the disk is full (1021, 1114).
-const NO_ROOM: [u32; 6] = [1, 3, 1021, 1026, 1114, 1878];
+/// the disk is full (1021, 1114), or the engine does not say why (1030).
+const NO_ROOM: [u32; 7] = [1, 3, 1021, 1026, 1030, 1114, 1878];
 /// Errors of a server or account with too many connections.
 const TOO_MANY: [u32; 3] = [1040, 1203, 1226];
 /// How often a connection is tried then, and the time between two tries.
