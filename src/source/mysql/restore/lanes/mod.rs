@@ -3,6 +3,7 @@
 mod limits;
 mod marks;
 mod shared;
+mod state;
 mod worker;
 
 use std::{
@@ -14,7 +15,8 @@ use std::{
 };
 
 use self::{
-    shared::{Mark, Number, Shared},
+    shared::Shared,
+    state::{Mark, Number},
     worker::{IDLE, NOTHING, PATIENT, connect, work},
 };
 use super::{hints, warnings::Warnings};

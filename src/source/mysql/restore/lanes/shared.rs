@@ -4,7 +4,7 @@
 //! everything before it was run.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     sync::Arc,
     time::{Duration, Instant},
@@ -12,7 +12,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::marks::Token;
+use super::{
+    marks::Token,
+    state::{Job, Mark, Number, Pieces, Rows, State, Table, Task},
+};
 use crate::{
     error::{Error, Result},
     settings::Secret,
@@ -23,121 +26,6 @@ use crate::{
 pub(super) const LOOK: Duration = Duration::from_millis(200);
 /// Bytes of rows that wait for each session.
 const WAITING: usize = 4 << 20;
-
-/// A table, job or mark.
-pub(super) type Number = u64;
-
-/// What a mark means.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Mark {
-    /// A session is connected.
-    Connected,
-    /// The table exists.
-    Created(Number),
-    /// So many jobs with rows of the table were run.
-    Loaded(Number, u64),
-    /// The statements behind the rows of the table were run.
-    Complete(Number),
-}
-
-/// What a session is to do next.
-#[derive(Debug)]
-pub(super) enum Task {
-    /// Write a mark: other work depends on what this session has run.
-    Mark,
-    /// Load rows.
-    Rows(Rows),
-    /// Run these statements, which follow the rows of a table.
-    Then { table: Number, name: Arc<str>, text: Vec<u8> },
-    /// Nothing at present.
-    Nothing,
-    /// There is nothing more.
-    End,
-}
-
-/// Rows to load.
-#[derive(Debug)]
-pub(super) struct Rows {
-    pub(super) job: Number,
-    pub(super) table: Number,
-    pub(super) name: Arc<str>,
-    /// Whether other sessions wait until these rows are loaded.
-    pub(super) awaited: bool,
-}
-
-#[derive(Default)]
-struct State {
-    head: Option<Arc<Vec<u8>>>,
-    /// Jobs that no session has begun.
-    jobs: VecDeque<Job>,
-    /// The rows of jobs that are not passed on completely.
-    pieces: HashMap<Number, Pieces>,
-    /// Tables that are not complete.
-    tables: HashMap<Number, Table>,
-    marks: HashMap<Number, Mark>,
-    /// What sessions reported of the server that they are connected to.
-    servers: HashMap<Number, String>,
-    /// Bytes of rows that wait.
-    bytes: usize,
-    last: Number,
-    closed: bool,
-    /// Sessions that load rows, and those that have not connected yet.
-    working: usize,
-    connecting: usize,
-    failed: Option<Error>,
-    /// Why sessions could not be used.
-    unusable: Option<Error>,
-    notes: Vec<String>,
-}
-
-struct Job {
-    number: Number,
-    table: Number,
-    /// The statements behind the rows; otherwise rows.
-    then: Option<Vec<u8>>,
-    first: bool,
-}
-
-#[derive(Default)]
-struct Pieces {
-    waiting: VecDeque<Vec<u8>>,
-    complete: bool,
-    /// Whether a session loads them.
-    taken: bool,
-}
-
-impl Pieces {
-    /// Whether a session has nothing else to do than to wait for more of them.
-    fn are_awaited(&self) -> bool {
-        self.taken && self.waiting.is_empty()
-    }
-}
-
-struct Table {
-    name: Arc<str>,
-    created: bool,
-    /// Whether its first statement with rows was run. MariaDB locks an empty table for the first one.
-    opened: bool,
-    jobs: u64,
-    loaded: u64,
-}
-
-impl State {
-    fn number(&mut self) -> Number {
-        self.last += 1;
-        self.last
-    }
-
-    fn may_begin(&self, job: &Job) -> bool {
-        self.tables.get(&job.table).is_some_and(|table| {
-            table.created
-                && match job.then {
-                    Some(_) => table.loaded == table.jobs,
-                    None => job.first || table.opened,
-                }
-        })
-    }
-}
 
 /// The state that all sessions share.
 pub(super) struct Shared {

@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     super::{hints, warnings::Warnings},
-    shared::{Mark, Number, Rows, Shared, Task},
+    shared::Shared,
+    state::{Mark, Number, Rows, Task},
 };
 use crate::{
     error::{Error, Result, Stopped},
