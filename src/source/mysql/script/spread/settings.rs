@@ -21,6 +21,16 @@ pub(super) fn is_of_one_object(variable: Option<&str>, value: &str, statement: S
     keeps && std::iter::from_fn(|| cursor.next()).all(|token| token.kind != Kind::Mark(b','))
 }
 
+/// Whether a statement allows, or no longer allows, rows of the history of a versioned table to be inserted, as MariaDB's dump tool
+/// writes it around the rows of such a table.
+pub(super) fn is_for_history(statement: Statement<'_>) -> bool {
+    const BEGIN: &[u8] = b"/*M!101100 SET @old_system_versioning_insert_history=\
+        @@session.system_versioning_insert_history, @@session.system_versioning_insert_history=1 */";
+    const END: &[u8] =
+        b"/*M!101100 SET system_versioning_insert_history=@old_system_versioning_insert_history */";
+    [BEGIN, END].contains(&statement.text.trim_ascii())
+}
+
 /// Whether a statement only begins or ends a transaction for the rows of a table. Sessions run each statement by itself.
 pub(super) fn sets_autocommit(statement: Statement<'_>) -> bool {
     const WORDS: [&[u8]; 7] = [b"SET", b"SESSION", b"AUTOCOMMIT", b"OLD_AUTOCOMMIT", b"LOCAL", b"0", b"1"];

@@ -167,6 +167,26 @@ fn foreign_keys_are_added_with_the_settings_of_the_dump() {
 }
 
 #[test]
+fn rows_of_a_history_are_loaded_with_their_settings() {
+    let table = |name: &str, options: &str| {
+        format!(
+            "CREATE TABLE `{name}` (\n  `id` int NOT NULL,\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB{options};\n"
+        )
+    };
+    let begin = "/*M!101100 SET @old_system_versioning_insert_history=@@session.system_versioning_insert_history, \
+                 @@session.system_versioning_insert_history=1 */;";
+    let end = "/*M!101100 SET system_versioning_insert_history=@old_system_versioning_insert_history */;";
+    let rows = "INSERT INTO `v` VALUES (1);";
+    let versioned =
+        format!("{HEAD}{}{begin}\n{rows}\n{end}\n{}", table("v", " WITH SYSTEM VERSIONING"), table("w", ""));
+    let calls = spread(&versioned, 30);
+    let at = calls.iter().position(|call| call == "created v ordered").unwrap();
+    let of_rows: Vec<_> = [begin, rows, end].iter().map(|text| format!("rows {text}")).collect();
+    assert_eq!(calls[at + 1..at + 4], of_rows, "{calls:?}");
+    assert!(calls.iter().any(|call| call == "created w any"), "{calls:?}");
+}
+
+#[test]
 fn after_what_is_not_known_all_goes_to_one_session() {
     for odd in [
         "LOAD DATA LOCAL INFILE 'x' INTO TABLE `t`",

@@ -13,7 +13,7 @@ use super::{
         tokens::Cursor,
     },
     Created, Lanes,
-    settings::{is_of_one_object, sets_autocommit},
+    settings::{is_for_history, is_of_one_object, sets_autocommit},
 };
 
 /// Bytes of triggers, routines and events that are kept until all rows are loaded.
@@ -218,6 +218,8 @@ impl<L: Lanes> Parts<L> {
             self.head.extend_from_slice(b";\n");
         } else if sets_autocommit(statement) {
             self.gap.clear();
+        } else if is_for_history(statement) && self.current.as_ref().is_some_and(|current| current.ordered) {
+            self.with_rows(statement.text);
         } else if !is_of_one_object(variable, value, statement) {
             self.put(statement);
         } else {
@@ -319,14 +321,17 @@ impl<L: Lanes> Parts<L> {
         match self.current.as_ref().filter(|current| of_keys && current.name == name) {
             // Without an effect on the engine that loads rows in any order.
             Some(Current { ordered: false, .. }) => self.gap.clear(),
-            Some(_) => {
-                self.gap.clear();
-                let text = [text, b";\n"].concat();
-                self.load(&text);
-                self.end_rows();
-            }
+            Some(_) => self.with_rows(text),
             None => self.put(statement),
         }
+    }
+
+    /// Passes on a statement that the session with the rows of a table must run, in its place.
+    fn with_rows(&mut self, text: &[u8]) {
+        self.gap.clear();
+        let text = [text, b";\n"].concat();
+        self.load(&text);
+        self.end_rows();
     }
 
     fn load(&mut self, bytes: &[u8]) {
