@@ -1,10 +1,12 @@
 """Side-by-side measurements; see scripts/bench. Prints a table for each case, with ratios to the limit."""
-import argparse, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
+import argparse, functools, json, os, pathlib, shutil, signal, subprocess, sys, tempfile, time
 
-import bench_azure, bench_drill, bench_servers, bench_status
+import bench_azure, bench_drill, bench_quick, bench_servers, bench_status
 from bench_common import TICK, measure, stored, table, unprivileged
 
-CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many", "status", "drill")
+CASES = ("dump", "mysql", "mongodb", "azure", "stream", "many", "status", "drill", "storage")
+# What the two modes measure with, unless the options say otherwise: GB of the large dump, and rounds.
+FULL, QUICK = {"size": 2.0, "rounds": 3}, {"size": 1.0, "rounds": 2}
 
 
 class Server:
@@ -50,14 +52,21 @@ class Server:
 class Bench:
     def __init__(self, options, folder):
         self.options, self.folder = options, pathlib.Path(folder)
-        self.server = Server(folder, options.postgres)
         self.password = self.folder / "password"
         self.password.write_text("bench\n")
         self.password.chmod(0o600)
-        self.env = {**os.environ, "RESTIC_PASSWORD_FILE": str(self.password), "PGHOST": str(self.server.socket),
+        self.env = {**os.environ, "RESTIC_PASSWORD_FILE": str(self.password), "PGHOST": str(self.folder / "s"),
                     "PGUSER": "postgres", "RESTIC_CACHE_DIR": str(self.folder / "cache"),
                     "PATH": f"{options.postgres}:{os.environ['PATH']}"}
         self.program, self.restic = os.path.abspath(options.program), options.restic
+
+    @functools.cached_property
+    def server(self):
+        return Server(self.folder, self.options.postgres)
+
+    def stop(self):
+        if "server" in vars(self):
+            self.server.stop()
 
     def source(self, databases):
         return f'''kind = "postgres"
@@ -184,6 +193,10 @@ password_file = "{self.password}"
     def drill(self):
         bench_drill.both(self)
 
+    def storage(self):
+        if not bench_quick.each(self, bench_quick.TOGETHER["storage"], "Network storage", f"Medians of {self.options.rounds} rounds."):
+            sys.exit("the case storage failed")
+
     def stream(self):
         size = self.options.stream
         print(f"filling a table that dumps to {size} GB", file=sys.stderr)
@@ -198,33 +211,55 @@ password_file = "{self.password}"
               f"pg_dump and psql together {own:.0f} MiB")
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", required=True)
-    parser.add_argument("--postgres", required=True)
-    parser.add_argument("--restic", required=True)
-    parser.add_argument("--size", type=float, default=2.0, help="GB of the large dump")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--postgres", required=True, type=pathlib.Path)
+    parser.add_argument("--restic", required=True, help="the newest")
+    parser.add_argument("--restic-old", help="the oldest that is supported")
+    parser.add_argument("--quick", action="store_true", help="only ratios, in one table")
+    parser.add_argument("--json", type=pathlib.Path, help="file for the rows of that table")
+    parser.add_argument("--size", type=float, help="GB of the large dump")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--packs", type=int, default=10_000, help="packs of the large repository on CIFS")
+    parser.add_argument("--mysql-size", type=float, default=60, help="MB of the dump that --quick restores with MariaDB and MySQL")
+    parser.add_argument("--mongo-size", type=float, default=100, help="MB of documents that --quick restores")
     parser.add_argument("--databases", type=int, default=200)
     parser.add_argument("--stream", type=float, default=20.0, help="GB of the stream that memory is measured with")
     parser.add_argument("--mariadb", help="the server's program")
+    parser.add_argument("--mysql", type=pathlib.Path, help="folder of MySQL's programs")
     parser.add_argument("--mongo", help="the program of a server that speaks MongoDB's protocol")
     parser.add_argument("--mongo-tools", help="folder of stock mongodump and mongorestore")
     parser.add_argument("--rclone", help="the program rclone")
     parser.add_argument("--blobs", type=int, default=100_000, help="blobs of the container")
     parser.add_argument("--items", type=int, default=10_000, help="items of the ledger")
     parser.add_argument("--backups", type=int, default=3, help="snapshots of each of them")
-    parser.add_argument("--only", choices=CASES)
+    parser.add_argument("--only", help=f"{', '.join(CASES)}; with --quick {', '.join([*bench_quick.PARTS, *bench_quick.TOGETHER])}")
     options = parser.parse_args()
+    known = (*bench_quick.PARTS, *bench_quick.TOGETHER) if options.quick else CASES
+    if options.only not in (None, *known):
+        parser.error(f"--only takes {', '.join(known)}")
+    for name, value in (QUICK if options.quick else FULL).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    return options
+
+
+def main():
+    options = arguments()
+    # Servers are stopped then, as after an error.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
     with tempfile.TemporaryDirectory(prefix="tik-bench-") as folder:
         os.chmod(folder, 0o755)
         bench = Bench(options, folder)
         try:
+            if options.quick:
+                sys.exit(0 if bench_quick.quick(bench) else 1)
             for case in CASES:
                 if options.only in (None, case):
                     getattr(bench, case)()
         finally:
-            bench.server.stop()
+            bench.stop()
 
 
 if __name__ == "__main__":

@@ -74,13 +74,13 @@ def show(title, base, rows):
     print(flush=True)
 
 
-def drill(run, item):
-    """A drill of one item, and the part of it that is the restore."""
+def drill(run, item, more=""):
+    """A drill of one item, and the part of it that is the restore; `more` has further lines of the table `[drill]`."""
     folder = run.folder / "scratch"
     folder.mkdir(mode=0o755, exist_ok=True)
     config = run.folder / "ours.toml"
     if "[drill]" not in config.read_text():
-        config.write_text(config.read_text() + f'\n[drill]\ndir = "{folder}"\n')
+        config.write_text(config.read_text() + f'\n[drill]\ndir = "{folder}"\n{more}')
     result = timed(f"{run.program} --config {config} --json drill {item}", run.env, folder)
     verdict = json.loads(result["out"])["items"][0]
     if verdict["outcome"] != "proven":

@@ -2,6 +2,7 @@
 import hashlib, os, pathlib, socket, struct, subprocess, sys
 
 import bench, bench_servers
+from bench_mongo import bson
 
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "tests/fixtures"
 
@@ -177,33 +178,6 @@ class MongoDb(bench_servers.MongoDb):
         self.command("library", {"create": "cheap", "viewOn": "books", "pipeline": [{"$match": {"price": {"$lt": 10.0}}}]})
         return {database: {name: [bson(document).hex() for document in documents] for name, documents in collections.items()}
                 for database, collections in stored.items()}
-
-
-def bson(document):
-    """A document as bytes; the few types that are used."""
-    body = b"".join(element(str(key), value) for key, value in document.items())
-    return struct.pack("<i", len(body) + 5) + body + b"\0"
-
-
-def element(name, value):
-    if isinstance(value, bool):
-        kind, data = 8, bytes([value])
-    elif value is None:
-        kind, data = 10, b""
-    elif isinstance(value, int):
-        kind, data = (16, struct.pack("<i", value)) if -2**31 <= value < 2**31 else (18, struct.pack("<q", value))
-    elif isinstance(value, float):
-        kind, data = 1, struct.pack("<d", value)
-    elif isinstance(value, str):
-        text = value.encode() + b"\0"
-        kind, data = 2, struct.pack("<i", len(text)) + text
-    elif isinstance(value, bytes):
-        kind, data = 5, struct.pack("<iB", len(value), 0) + value
-    elif isinstance(value, dict):
-        kind, data = 3, bson(value)
-    else:
-        kind, data = 4, bson(dict(enumerate(value)))
-    return bytes([kind]) + name.encode() + b"\0" + data
 
 
 def make_folders(root):

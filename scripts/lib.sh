@@ -615,6 +615,24 @@ ensure_test_tools() {
     find_mongo_tools
 }
 
+# ensure_bench_tools: what `scripts/bench --quick` compares with. A part whose tool is missing is skipped there.
+ensure_bench_tools() {
+    TIK_MISSING=()
+    # Installing these may start servers of the system.
+    if in_ci || ! [ -d /run/systemd/system ]; then
+        need "an SSH server" ensure_apt openssh-server
+        need "a user-mode Linux kernel and Samba" ensure_cifs
+    fi
+    need "sshfs" ensure_sshfs
+    need "PostgreSQL 15" ensure_postgresql_15
+    need "restic 0.14" ensure_restic
+    need "the newest restic" ensure_restic_new
+    need "MariaDB" ensure_mariadb
+    need "MySQL 9.7" ensure_mysql
+    need "a MongoDB server" ensure_mongo_server
+    find_mongo_tools
+}
+
 # need WHAT FUNCTION ARGUMENT…: runs an ensure_* function and records a failure.
 need() {
     local what=$1

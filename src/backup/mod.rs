@@ -1,6 +1,7 @@
 //! The run: every source is asked what exists, the items are streamed in parallel, each is committed when it is complete,
 //! and retention runs for those that succeeded. The failure of one item does not affect the others.
 
+mod early;
 mod held;
 mod live;
 mod named;
@@ -25,6 +26,7 @@ pub use plan::{Plan, Planned, Selector, discover};
 pub use report::{DroppedItem, RunOutcome, RunReport};
 pub use retain::{Removal, preview};
 
+use early::Early;
 use held::Held;
 use live::Live;
 use notify::Notifier;
@@ -33,9 +35,9 @@ use recorder::Recorder;
 use retain::retain;
 
 use crate::{
-    config::{Config, RepositoryConfig},
+    config::Config,
     error::{Error, Kind, Result},
-    history::ledger::RepositoryEntry,
+    history::{Check, History, ledger::RepositoryEntry},
     outcome::ItemReport,
     repository::{LockOptions, Patience, Repository, patiently},
     settings::nearest,
@@ -86,12 +88,15 @@ fn run_patiently(
     require_known(config, selectors, cancel)?;
     let mut report = RunReport::begin();
     tracing::info!(run = report.run, "the run begins");
+    // Deriving the key takes time in which the sources can answer.
+    let early = Early::start(config, selectors, cancel);
     // The repository is opened first, so that the run is recorded in the history that belongs to it. A storage that does not
     // answer must not prevent that: it is opened again below, with all configured retries.
-    let waits = patience.clone();
-    let open = move |settings: &RepositoryConfig| Repository::open_patiently(settings, &waits);
-    let first = crate::survey::open_within(config, crate::survey::PATIENCE, open, cancel).ok();
-    let (history, problem) = recorder::open_history(config, first.as_ref(), observer)?;
+    let opening = Repository::open_in_background(&config.repository, patience);
+    let history = History::open(config, Check::Full);
+    let first = opening.and_then(|opening| opening.wait_within(crate::survey::PATIENCE, cancel)).ok();
+    let first = first.map(|repository| (repository, early));
+    let (history, problem) = recorder::history_of(history, first.as_ref().map(|(first, _)| first), observer)?;
     let recorder = Recorder::begin(config, selectors, &report, &history, problem, observer);
     let live = Live::begin(&history, &report.run, observer);
     let mut notify = Notifier::new(config, selectors, &history, cancel);
@@ -135,23 +140,31 @@ fn run_patiently(
 fn protect(
     config: &Config,
     selectors: &[Selector],
-    opened: Option<Repository>,
+    opened: Option<(Repository, Early)>,
     recorder: &Recorder<'_>,
     report: &mut RunReport,
     observer: &dyn Observer,
     (patience, cancel): (&Patience, &Cancel),
 ) -> Result<Option<RepositoryEntry>> {
-    let repository = opened.map_or_else(|| Repository::open_patiently(&config.repository, patience), Ok)?;
+    let (repository, early) = match opened {
+        Some((repository, early)) => (repository, Some(early)),
+        None => (Repository::open_patiently(&config.repository, patience)?, None),
+    };
+    repository.use_cache(&config.state_dir);
     recorder.require(&repository)?;
     repository.require_free_space()?;
-    let notice = |message: &str| observer.notice(message);
+    let waits = |message: &str| {
+        // The wait may be long, and a dump holds a transaction and locks on its server.
+        early.iter().for_each(Early::end_dump);
+        observer.notice(message);
+    };
     // What cancels the run, such as a lost lock, must not cut short the steps that follow.
     let ending = cancel.child();
     let lock = repository.lock(&LockOptions {
         exclusive: false,
         wait: config.repository.lock_wait,
         cancel: &ending,
-        notice: &notice,
+        notice: &waits,
     })?;
     recorder.rebuild(&repository, &ending);
     let passes = Passes {
@@ -163,6 +176,7 @@ fn protect(
         observer,
         program: cancel,
         cancel: ending,
+        early,
         current: None,
         error: None,
         held: Held::default(),
@@ -185,7 +199,8 @@ fn protect(
 /// The run could not begin.
 fn back_up(selectors: &[Selector], mut passes: Passes<'_>, report: &mut RunReport) -> Result<Option<Error>> {
     let (recorder, observer, cancel) = (passes.recorder, passes.observer, passes.cancel.clone());
-    let mut plan = discover(passes.config, selectors, &cancel)?;
+    let early = passes.early.as_ref().and_then(|early| early.plan(&cancel));
+    let mut plan = early.unwrap_or_else(|| discover(passes.config, selectors, &cancel))?;
     let mut is_first = true;
     loop {
         begin_part(&plan, is_first, recorder, report, observer);

@@ -5,6 +5,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use super::{
     Observer, Plan,
+    early::Early,
     held::Held,
     recorder::Recorder,
     work::{self, Pass, Worked},
@@ -29,6 +30,8 @@ pub(super) struct Passes<'a> {
     pub(super) program: &'a Cancel,
     /// Ends the run, but not the steps that follow it.
     pub(super) cancel: Cancel,
+    /// What was begun while the repository was opened.
+    pub(super) early: Option<Early>,
     /// The writer of the current pass, and what cancels that pass.
     pub(super) current: Option<(RunWriter, Cancel)>,
     /// Why no other pass was possible.
@@ -96,6 +99,7 @@ impl Passes<'_> {
             writer,
             recorder: self.recorder,
             observer: self.observer,
+            early: self.early.as_ref(),
             cancel,
             run_cancel: &self.cancel,
             is_last,

@@ -77,6 +77,7 @@ fn items_that_come_after_the_storage_has_failed_are_all_reported() {
             observer: &told,
             program: &cancel,
             cancel: cancel.child(),
+            early: None,
             current: None,
             // There was no second pass.
             error: Some(Error::repository("the storage is away")),

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     str::FromStr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -64,7 +65,7 @@ pub struct Planned {
 /// What a run will do.
 pub struct Plan {
     /// The sources with their answers.
-    pub sources: Vec<(Box<dyn Source>, Discovery)>,
+    pub sources: Vec<(Arc<dyn Source>, Discovery)>,
     /// The items to back up, the largest first.
     pub items: Vec<Planned>,
     /// Failures that are known already: sources that did not answer, items that cannot be read or do not exist.
@@ -138,7 +139,7 @@ pub fn discover(config: &Config, selectors: &[Selector], cancel: &Cancel) -> Res
         |_| Err(Error::failed("discovery panicked")),
         |config| {
             let _span = tracing::info_span!("source", source = config.name.as_str()).entered();
-            let source = config.open()?;
+            let source: Arc<dyn Source> = config.open()?.into();
             let found = ask(&*source, cancel)?;
             Ok((source, found))
         },
@@ -291,7 +292,7 @@ impl Plan {
     }
 
     /// The new answers.
-    pub(super) fn fresh(&self) -> impl Iterator<Item = &(Box<dyn Source>, Discovery)> {
+    pub(super) fn fresh(&self) -> impl Iterator<Item = &(Arc<dyn Source>, Discovery)> {
         self.fresh.iter().map(|index| &self.sources[*index])
     }
 

@@ -48,7 +48,7 @@ impl Source for Slow {
 }
 
 fn planned(rest: Result<Vec<&'static str>>, selectors: &[&str]) -> Plan {
-    let source: Box<dyn Source> = Box::new(Slow { rest });
+    let source: Arc<dyn Source> = Arc::new(Slow { rest });
     let found = source.discover(&Cancel::new()).unwrap();
     let selectors = selectors.iter().map(|text| text.parse().unwrap()).collect();
     let (items, failed, fresh) = (Vec::new(), Vec::new(), Vec::new());
@@ -121,7 +121,7 @@ fn one_by_one(answers: &[(&[&str], &[&str])], selectors: &[&str]) -> Plan {
         unknown: owned(waiting),
         ..Discovery::default()
     };
-    let source: Box<dyn Source> = Box::new(OneByOne(Mutex::new(answers.iter().map(answer).collect())));
+    let source: Arc<dyn Source> = Arc::new(OneByOne(Mutex::new(answers.iter().map(answer).collect())));
     let found = source.discover(&Cancel::new()).unwrap();
     let selectors = selectors.iter().map(|text| text.parse().unwrap()).collect();
     let (items, failed, fresh) = (Vec::new(), Vec::new(), Vec::new());

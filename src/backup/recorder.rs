@@ -21,18 +21,18 @@ const UNWRITTEN: &str = "the history cannot be written: the reason follows at th
 /// Up to this many items that are no longer backed up for the same reason are reported separately.
 const APART: usize = 3;
 
-/// Opens the history of the repository, or one in memory with the reason. If the repository cannot be opened, it is the history of the one
-/// that was last seen at the configured location.
+/// The history of the repository, or one in memory with the reason. `opened` is the history of the repository last seen at the configured
+/// location, which is used if the repository cannot be opened.
 ///
 /// # Errors
 /// Not even a history in memory can be opened.
-pub(super) fn open_history(
-    config: &Config,
+pub(super) fn history_of(
+    opened: Result<History>,
     repository: Option<&Repository>,
     observer: &dyn Observer,
 ) -> Result<(History, Option<Error>)> {
     let open = || {
-        let history = History::open(config, Check::Full)?;
+        let history = opened?;
         let note = repository.map_or(Ok(None), |repository| history.meet(repository, Check::Full))?;
         Ok((history, note))
     };
@@ -257,8 +257,7 @@ impl<'a> Recorder<'a> {
 
     /// Surveys the repository for the ledger.
     pub(super) fn look(&self, repository: &Repository) -> Option<RepositoryEntry> {
-        // This number is only informative: an error is ignored.
-        if let Ok(bytes) = repository.packed_bytes() {
+        if let Some(bytes) = repository.packed_bytes() {
             self.noted(self.history.set_repository_bytes(bytes));
         }
         let (entry, _) = self.kept(crate::survey::survey_repository(

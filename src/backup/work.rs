@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Observer, Plan, Planned, held::Stored, queue::Queue, recorder::Recorder, seconds};
+use super::{Observer, Plan, Planned, early::Early, held::Stored, queue::Queue, recorder::Recorder, seconds};
 use crate::{
     config::Config,
     error::{Error, Passing, Result},
@@ -21,7 +21,7 @@ use crate::{
         PreviousSnapshots, Repository, item_path,
         writer::{Committed, ItemWriter, RunWriter, SnapshotMeta},
     },
-    source::{MANIFEST, Source},
+    source::{Begun, MANIFEST, Source},
     stream::{cancel::Cancel, sink::Sink},
 };
 
@@ -32,6 +32,8 @@ pub(super) struct Pass<'a> {
     pub(super) writer: &'a RunWriter,
     pub(super) recorder: &'a Recorder<'a>,
     pub(super) observer: &'a dyn Observer,
+    /// What was begun while the repository was opened.
+    pub(super) early: Option<&'a Early>,
     /// Cancels the pass; so does a writer that fails.
     pub(super) cancel: &'a Cancel,
     /// Cancels the run.
@@ -253,6 +255,11 @@ impl Job<'_> {
         }
     }
 
+    /// The dump of the item that was begun while the repository was opened, at the first attempt.
+    fn begun_early(&self) -> Option<Result<Box<dyn Begun>>> {
+        self.pass.early?.take(self.source.name(), &self.planned.item.name, self.pass.cancel)
+    }
+
     fn attempt(&self) -> Result<Streamed<'_>> {
         self.pass.cancel.check()?;
         let (source, item) = (self.source.name(), self.planned.item.name.as_str());
@@ -266,7 +273,10 @@ impl Job<'_> {
         self.pass.recorder.item_started(self.source.name(), &self.planned.item.name, self.source.kind());
         tracing::debug!(kind = self.source.kind(), estimate = self.planned.item.estimate, "the item begins");
         self.pass.observer.started(&name, self.planned.item.estimate, item.bytes_read());
-        let dumped = self.source.dump(&self.planned.item, &item, self.pass.cancel);
+        let dumped = match self.begun_early() {
+            Some(begun) => begun.and_then(|begun| begun.store(&item)),
+            None => self.source.dump(&self.planned.item, &item, self.pass.cancel),
+        };
         if dumped.is_err() && self.source.in_steps() && !item.is_kept() {
             self.pass.observer.notice(&format!(
                 "{}: its progress could not be saved in state_dir/unfinished, so the next run reads it again from the beginning",

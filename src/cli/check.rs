@@ -39,6 +39,7 @@ pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
         &notice,
         |patience| -> Result<CheckReport> {
             let repository = Repository::open_patiently(&config.repository, patience)?;
+            repository.use_fresh_cache(&config.state_dir);
             let _lock = read_lock(&repository, &context.cancel, &notice)?;
             let report = repository.check(subset, &context.cancel)?;
             written_down(&config, &repository, &notice, |history| history.note_check(&report, &Zoned::now()));

@@ -19,6 +19,7 @@ pub(super) fn run(context: &Context, _: &Args) -> Result<u8> {
     let notice = |message: &str| context.printer.notice(message);
     let report = patiently(config.repository.retry_for, &context.cancel, &notice, |patience| {
         let repository = Repository::open_patiently(&config.repository, patience)?;
+        repository.use_fresh_cache(&config.state_dir);
         let lost = |loss: &Error| {
             written_down(&config, &repository, &notice, |history| history.note_loss(loss, &Zoned::now()));
         };

@@ -72,8 +72,8 @@ pub(super) struct Args {
     /// (PostgreSQL; exit code 3 if something is missing)
     #[arg(long = "continue", conflicts_with = "to")]
     keep_going: bool,
-    /// Connections to the target server at most, for restoring several tables at the same time; without it as many as this
-    /// machine has processors, up to four (PostgreSQL)
+    /// Connections that load rows at the same time; without it as many as this machine has processors, up to four; 1 for one
+    /// after the other (PostgreSQL, MySQL, MariaDB)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16), conflicts_with = "to")]
     jobs: Option<u16>,
     /// Also restore setuid and setgid bits, capabilities and devices, as root into a directory; only if you trust everyone who
@@ -150,6 +150,7 @@ fn options(args: &Args) -> Options {
         keep_going: args.keep_going,
         verify: args.verify,
         jobs: args.jobs.map(usize::from),
+        uncounted: false,
         privileged: args.with_setuid_and_devices,
         scratch: false,
     }

@@ -25,6 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(context: &Context, args: &Args) -> Result<u8> {
     let (config, _) = context.config_of(args.host.as_deref())?;
     let repository = Repository::open(&config.repository)?;
+    repository.use_cache(&config.state_dir);
     let (all, damaged) = repository.readable_snapshots(Hosts::All)?;
     damaged.iter().for_each(|error| context.printer.notice(&format!("warning: {error}")));
     let counts = |snapshot: &Snapshot| args.all_hosts || snapshot.host == repository.host();

@@ -111,6 +111,8 @@ pub struct RepositoryConfig {
     pub lock_wait: Duration,
     /// How long operations are retried while the storage does not answer.
     pub retry_for: Duration,
+    /// Whether copies of small files are kept in `state_dir`; if absent, this depends on the storage.
+    pub cache: Option<bool>,
     /// Size of pack files, in bytes, 4 MiB to 128 MiB.
     pub pack_size: u64,
     /// Options of the storage backend.

@@ -118,6 +118,7 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
     let retry_for = reader
         .duration("retry_for", Duration::ZERO..=Duration::from_secs(24 * 3600))
         .unwrap_or(Duration::from_secs(15 * 60));
+    let (has_cache, cache) = (reader.has("cache"), reader.boolean("cache", false));
     let pack_size = reader.size("pack_size", 4 * MIB..=128 * MIB).unwrap_or(16 * MIB);
     let options = read_options(&reader.table("options"));
     let options_files = read_options_files(&reader.table("options_files"), &options);
@@ -132,6 +133,7 @@ fn read_repository(mut reader: Reader<'_>) -> Option<RepositoryConfig> {
         min_free,
         lock_wait,
         retry_for,
+        cache: has_cache.then_some(cache),
         pack_size,
         options,
         options_files,

@@ -1,6 +1,7 @@
 //! Proof of restore: snapshots are restored into scratch servers and compared with what was backed up. Each kind of
 //! source defines how. This module chooses the items, their order and servers, and records the results.
 
+mod ahead;
 mod notify;
 mod observer;
 mod plan;

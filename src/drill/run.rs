@@ -12,7 +12,7 @@ use jiff::Zoned;
 use parking_lot::Mutex;
 
 use super::{
-    notify,
+    ahead, notify,
     observer::Observer,
     plan::{self, Candidate, Request},
     pool::{self, Job, ScratchPool},
@@ -29,7 +29,7 @@ use crate::{
     scratch::space::Space,
     source::{
         manifest::{Manifest, Omitted},
-        verify::{Fault, Globals, Proven, Setup, Verification, files::Part},
+        verify::{Ahead, Fault, Globals, Proven, Setup, Verification, files::Part},
     },
     stream::{cancel::Cancel, files::Files},
     workers,
@@ -58,6 +58,7 @@ fn run_patiently(
 ) -> Result<Report> {
     let mut report = Report::begin();
     tracing::info!(run = report.run, "the drill begins");
+    let ahead = ahead::begin(config, request, &space(config), cancel);
     let notice = |message: &str| observer.notice(message);
     let Reading { repository, snapshots, others, .. } = &Reading::begin(config, &notice, patience, cancel)?;
     let history = notify::open_history(config, request, repository, &mut report, observer)?;
@@ -91,6 +92,8 @@ fn run_patiently(
         ledger: &ledger,
         observer,
         cancel,
+        processes: config.drill.processes(chosen.len()),
+        ahead: &ahead,
         space: space(config),
         pool: ScratchPool::default(),
         globals: Mutex::default(),
@@ -147,6 +150,9 @@ struct Drill<'a> {
     ledger: &'a Ledger,
     observer: &'a dyn Observer,
     cancel: &'a Cancel,
+    /// How many processes may restore or read one item at the same time.
+    processes: usize,
+    ahead: &'a Ahead,
     space: Space,
     pool: ScratchPool,
     /// Manifests of roles by the id of their snapshot.
@@ -328,6 +334,9 @@ impl<'a> Drill<'a> {
         let setup = Setup {
             drill: &self.config.drill,
             client_dirs: client_dirs(self.config, &candidate.snapshot.source),
+            processes: self.processes,
+            eager: false,
+            ahead: self.ahead,
             cancel: self.cancel,
             notice: &notice,
         };

@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId};
+use rustic_core::{CheckOptions, FileType, Id, ReadBackend, TreeId, repofile::SnapshotFile};
 use serde::Serialize;
 
 use super::{
-    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, keys,
-    known::KnownBlobs, maintenance::caught, needed::Depth, rustic_error,
+    DamagedFile, Hosts, Incomplete, Repository, Subset, crypto::hash, findings::Finding, handle::READERS,
+    keys, known::KnownBlobs, maintenance::caught, needed::Depth, pack_list::Seen, rustic_error,
 };
 use crate::{
     error::{Error, Result},
     output::shell::word,
     stream::cancel::Cancel,
+    workers,
 };
 
 /// The command that removes incomplete snapshots is given for this many items at most.
@@ -48,6 +49,31 @@ pub struct CheckReport {
     pub(crate) damaged: Vec<Id>,
 }
 
+/// A snapshot, index or key file.
+enum SmallFile {
+    /// It is intact; with the tree of a snapshot.
+    Sound(Option<TreeId>),
+    /// It was removed since it was listed.
+    Gone,
+    /// The storage does not return it.
+    Unreadable(Error),
+    /// Its content cannot be used.
+    Damaged,
+    /// By its content it should have this name; with the tree of a snapshot.
+    Misnamed(Id, Option<TreeId>),
+}
+
+/// The result for all small files.
+#[derive(Default)]
+struct SmallFiles {
+    /// Whether files have wrong names.
+    are_misnamed: bool,
+    /// Whether an index file is damaged.
+    lacks_index: bool,
+    /// The trees of all readable snapshots.
+    trees: BTreeSet<TreeId>,
+}
+
 impl Repository {
     /// Checks the repository: its structure, and the content of the packs in `subset`.
     pub fn check(&self, subset: Subset, cancel: &Cancel) -> Result<CheckReport> {
@@ -66,16 +92,16 @@ impl Repository {
         }
         let known_damaged: HashSet<Id> =
             damaged.iter().filter_map(|error| error.fact::<DamagedFile>()).map(|file| file.0).collect();
-        let (unnamed, unreadable) = self.check_files(&mut report, &known_damaged, cancel)?;
-        if unreadable {
+        let files = self.check_files(&mut report, &known_damaged, cancel)?;
+        if files.lacks_index {
             // Nothing else can be checked without the index.
             report.advise("`tik-backup repair index` rebuilds the index from the packs; it removes no data");
             return Ok(report);
         }
-        if unnamed {
+        if files.are_misnamed {
             report.advise("rename the files as reported, or run `tik-backup repair index` for index files");
         }
-        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        let (known, seen) = KnownBlobs::load_with(&self.inner, &self.storage, packs.clone())?;
         let lost = self.lost_index(&known, Depth::All, cancel)?;
         let is_lost = lost.is_some();
         if let Some(lost) = lost {
@@ -87,7 +113,7 @@ impl Repository {
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
             report.advise("run a backup: it stores lost data again if the sources still have it");
         }
-        self.check_structure(&mut report, is_lost)?;
+        self.check_structure(&mut report, is_lost, seen, files.trees)?;
         cancel.check()?;
         // Without a complete index, nothing can be said about the snapshots.
         if !(is_lost || report.errors.is_empty()) {
@@ -104,62 +130,104 @@ impl Repository {
         Ok(report)
     }
 
-    /// Compares the small files with their names, which are the SHA-256 of their content. Returns whether files have wrong
-    /// names, and whether an index file is damaged. Files in `known_damaged` are not reported again.
+    /// Compares the small files with their names, which are the SHA-256 of their content. Files in `known_damaged` are not
+    /// reported again.
     fn check_files(
         &self,
         report: &mut CheckReport,
         known_damaged: &HashSet<Id>,
         cancel: &Cancel,
-    ) -> Result<(bool, bool)> {
+    ) -> Result<SmallFiles> {
         let backend = self.storage.backend();
-        let (mut unnamed, mut unreadable) = (false, false);
+        let mut files = SmallFiles::default();
         for (tpe, what) in
             [(FileType::Snapshot, "snapshot"), (FileType::Index, "index"), (FileType::Key, "key")]
         {
             let listed =
                 backend.list(tpe).map_err(|e| rustic_error(&format!("cannot list {what} files"), e))?;
-            for id in listed {
-                cancel.check()?;
-                let name = id.to_hex();
-                let data = match backend.read_full(tpe, &id) {
-                    Ok(data) => data,
-                    // Retention may have removed it since, and another run may have replaced it.
-                    Err(_) if !backend.list(tpe).is_ok_and(|there| there.contains(&id)) => continue,
-                    Err(error) => {
-                        unreadable |= tpe == FileType::Index;
-                        let error =
-                            rustic_error(&format!("cannot read {what} file {}", name.as_str()), error);
+            let panicked = |_: &Id| SmallFile::Damaged;
+            let found = workers::map_or(&listed, READERS, panicked, |id| {
+                if cancel.is_cancelled() { SmallFile::Gone } else { self.check_file(tpe, what, id) }
+            });
+            cancel.check()?;
+            for (id, file) in listed.iter().zip(found) {
+                match file {
+                    SmallFile::Gone => {}
+                    SmallFile::Sound(tree) => files.trees.extend(tree),
+                    SmallFile::Unreadable(error) => {
+                        files.lacks_index |= tpe == FileType::Index;
                         report.errors.push(error.summary());
-                        continue;
                     }
-                };
-                if tpe == FileType::Index && self.parse_index(&data).is_none() {
-                    unreadable = true;
-                    report.errors.push(format!("index file {} is damaged", name.as_str()));
-                } else if tpe == FileType::Key && !keys::is_usable(&data) {
-                    report.errors.push(format!(
-                        "key file {} is damaged; another key has opened the repository",
-                        name.as_str()
-                    ));
-                    report.advise("move damaged key files away (docs/operations.md, \"Damaged key files\")");
-                } else if hash(&data) != id && !known_damaged.contains(&id) {
-                    unnamed = true;
-                    report.errors.push(misnamed(what, &id, &hash(&data)));
+                    SmallFile::Damaged if tpe == FileType::Key => {
+                        report.errors.push(format!(
+                            "key file {} is damaged; another key has opened the repository",
+                            id.to_hex().as_str()
+                        ));
+                        report.advise(
+                            "move damaged key files away (docs/operations.md, \"Damaged key files\")",
+                        );
+                    }
+                    SmallFile::Damaged => {
+                        files.lacks_index |= tpe == FileType::Index;
+                        report.errors.push(format!("{what} file {} is damaged", id.to_hex().as_str()));
+                    }
+                    SmallFile::Misnamed(should, tree) => {
+                        files.trees.extend(tree);
+                        if !known_damaged.contains(id) {
+                            files.are_misnamed = true;
+                            report.errors.push(misnamed(what, id, &should));
+                        }
+                    }
                 }
             }
         }
-        Ok((unnamed, unreadable))
+        Ok(files)
+    }
+
+    fn check_file(&self, tpe: FileType, what: &str, id: &Id) -> SmallFile {
+        let backend = self.storage.backend();
+        let data = match backend.read_full(tpe, id) {
+            Ok(data) => data,
+            // Retention may have removed it since, and another run may have replaced it.
+            Err(_) if !backend.list(tpe).is_ok_and(|there| there.contains(id)) => return SmallFile::Gone,
+            Err(error) => {
+                let doing = format!("cannot read {what} file {}", id.to_hex().as_str());
+                return SmallFile::Unreadable(rustic_error(&doing, error));
+            }
+        };
+        let is_damaged = match tpe {
+            FileType::Index => self.parse_index(&data).is_none(),
+            FileType::Key => !keys::is_usable(&data),
+            // Damaged snapshots are reported with the cause.
+            _ => false,
+        };
+        if is_damaged {
+            return SmallFile::Damaged;
+        }
+        let tree = if tpe == FileType::Snapshot { self.tree_of(&data) } else { None };
+        let should = hash(&data);
+        if should == *id { SmallFile::Sound(tree) } else { SmallFile::Misnamed(should, tree) }
+    }
+
+    /// The tree of a snapshot file; `None` if it is damaged.
+    fn tree_of(&self, encrypted: &[u8]) -> Option<TreeId> {
+        let json = self.cipher.decrypt_file(encrypted)?;
+        serde_json::from_slice::<SnapshotFile>(&json).ok().map(|snapshot| snapshot.tree)
     }
 
     /// Adds the library's findings about index, packs and directories; `is_lost` if the index, or a part of it, is known to be lost.
-    fn check_structure(&self, report: &mut CheckReport, is_lost: bool) -> Result<()> {
-        let trees: BTreeSet<TreeId> =
-            self.snapshot_files()?.into_iter().map(|snapshot| snapshot.tree).collect();
+    fn check_structure(
+        &self,
+        report: &mut CheckReport,
+        is_lost: bool,
+        seen: Seen,
+        trees: BTreeSet<TreeId>,
+    ) -> Result<()> {
+        let (library, _) = self.reopen_with(seen)?;
         // The library only checks the structure: its reading of packs aborts the program if a tree is damaged and the machine is
         // busy.
         let results = caught("cannot check the repository", || {
-            self.inner.check_with_trees(CheckOptions::default(), trees.into_iter().collect())
+            library.check_with_trees(CheckOptions::default(), trees.into_iter().collect())
         })?;
         let mut unreferenced = 0;
         for (level, finding) in results.0 {

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use parking_lot::{Mutex, RwLock};
 use rustic_core::{
-    FileType, Id, ReadBackend,
+    Id,
     repofile::{BlobType, IndexFile},
 };
 
-use super::{crypto::Hash, errors::rustic_error, handle::Opened, lost::Lost};
+use super::{
+    crypto::Hash, errors::rustic_error, handle::Opened, lost::Lost, pack_list::Seen, storage::Storage,
+};
 use crate::error::{Error, Result};
 
 /// Blobs of one type.
@@ -41,6 +43,60 @@ pub(super) struct KnownBlobs {
     pub(super) sound: Vec<Id>,
     /// How many packs the index lists.
     pub(super) listed: usize,
+    /// Packs that are marked for deletion and do not exist.
+    pub(super) gone_marked: HashSet<Id>,
+    /// Bytes of all existing packs.
+    pub(super) bytes: u64,
+}
+
+/// What the index files say, compared with a listing of the packs.
+#[derive(Default)]
+struct IndexRead {
+    /// The files.
+    files: HashSet<Id>,
+    /// All packs in them.
+    known: HashSet<Id>,
+    /// Packs that exist and have the right size.
+    sound: Vec<Id>,
+    /// Packs that are missing or have a wrong size, with the size in the index.
+    doubtful: HashMap<Id, u32>,
+    /// Packs that are marked for deletion and missing.
+    marked: HashSet<Id>,
+    /// Blobs of the sound packs.
+    data: Vec<Hash>,
+    trees: Vec<Hash>,
+}
+
+impl IndexRead {
+    fn add(&mut self, file: Id, index: IndexFile, packs: &HashMap<Id, u32>) {
+        self.files.insert(file);
+        for pack in index.packs_to_delete {
+            self.known.insert(*pack.id);
+            if !packs.contains_key(&*pack.id) {
+                self.marked.insert(*pack.id);
+            }
+        }
+        for pack in index.packs {
+            self.known.insert(*pack.id);
+            let size = pack.pack_size();
+            if packs.get(&*pack.id) != Some(&size) {
+                self.doubtful.insert(*pack.id, size);
+                continue;
+            }
+            self.sound.push(*pack.id);
+            for blob in pack.blobs {
+                let target = if blob.tpe == BlobType::Data { &mut self.data } else { &mut self.trees };
+                target.push(*blob.id);
+            }
+        }
+    }
+}
+
+fn sorted(mut stored: Vec<Hash>) -> Vec<Hash> {
+    stored.sort_unstable();
+    stored.dedup();
+    stored.shrink_to_fit();
+    stored
 }
 
 /// The result of claiming a blob.
@@ -54,49 +110,36 @@ pub(super) enum Claim {
 }
 
 impl KnownBlobs {
-    /// Reads the repository's index. Blobs whose pack is missing, has a wrong size or is marked for deletion do not count as
-    /// stored. They are stored again, which also repairs a repository that has lost a pack.
-    pub(super) fn load(repo: &Opened, storage: &dyn ReadBackend) -> Result<Self> {
-        let list = || {
-            let packs = storage.list_with_size(FileType::Pack);
-            packs.map_err(|e| rustic_error("cannot list the repository's packs", e))
-        };
-        let packs: HashMap<Id, u32> = list()?.into_iter().collect();
-        // Packs that are missing or have a wrong size, with the size in the index.
-        let mut doubtful: HashMap<Id, u32> = HashMap::new();
-        let (mut known, mut sound) = (HashSet::new(), Vec::new());
-        let (mut data, mut trees) = (Vec::new(), Vec::new());
-        let files = repo.stream_files::<IndexFile>().map_err(unreadable_index)?;
-        for file in files {
-            let (_, index) = file.map_err(unreadable_index)?;
-            known.extend(index.packs_to_delete.iter().map(|pack| *pack.id));
-            for pack in index.packs {
-                known.insert(*pack.id);
-                let size = pack.pack_size();
-                if packs.get(&*pack.id) != Some(&size) {
-                    doubtful.insert(*pack.id, size);
-                    continue;
-                }
-                sound.push(*pack.id);
-                for blob in pack.blobs {
-                    let target = if blob.tpe == BlobType::Data { &mut data } else { &mut trees };
-                    target.push(*blob.id);
-                }
-            }
+    /// Lists the packs and reads the index.
+    pub(super) fn load(repo: &Opened, storage: &Storage) -> Result<Self> {
+        Ok(Self::load_with(repo, storage, storage.packs()?.packs)?.0)
+    }
+
+    /// Reads the repository's index after its packs were listed. Blobs whose pack is missing, has a wrong size or is marked for
+    /// deletion do not count as stored. They are stored again, which also repairs a repository that has lost a pack. Also returns
+    /// the packs; they were listed again if that was necessary.
+    pub(super) fn load_with(
+        repo: &Opened,
+        storage: &Storage,
+        listed: Vec<(Id, u32)>,
+    ) -> Result<(Self, Seen)> {
+        let packs: HashMap<Id, u32> = listed.into_iter().collect();
+        let mut read = IndexRead::default();
+        for file in repo.stream_files::<IndexFile>().map_err(unreadable_index)? {
+            let (id, index) = file.map_err(unreadable_index)?;
+            read.add(*id, index, &packs);
         }
-        let sorted = |mut stored: Vec<Hash>| {
-            stored.sort_unstable();
-            stored.dedup();
-            stored.shrink_to_fit();
-            stored
-        };
+        let IndexRead { files, known, sound, doubtful, data, trees, marked } = read;
         let blobs = |stored| Blobs { stored: RwLock::new(sorted(stored)), added: Mutex::default() };
         let sound = sorted(sound);
         let listed = sound.len() + doubtful.len();
+        let unindexed = packs.iter().filter(|(id, _)| !known.contains(*id)).map(|(id, size)| (*id, *size));
+        let unindexed = unindexed.collect();
         let (mut missing, mut misfits) = (HashSet::new(), HashSet::new());
+        let mut there = packs;
         if !doubtful.is_empty() {
             // Another run may have stored the rest of a pack, and its index, since the packs were listed.
-            let there: HashMap<Id, u32> = list()?.into_iter().collect();
+            there = storage.packs()?.packs.into_iter().collect();
             for (id, size) in doubtful {
                 match there.get(&id) {
                     None => _ = missing.insert(id),
@@ -105,8 +148,11 @@ impl KnownBlobs {
                 }
             }
         }
-        let unindexed = packs.into_iter().filter(|(id, _)| !known.contains(id)).collect();
-        Ok(Self { data: blobs(data), trees: blobs(trees), missing, misfits, unindexed, sound, listed })
+        let bytes = there.values().map(|size| u64::from(*size)).sum();
+        let (data, trees) = (blobs(data), blobs(trees));
+        let known =
+            Self { data, trees, missing, misfits, gone_marked: marked, unindexed, sound, listed, bytes };
+        Ok((known, Seen { packs: there, index: files }))
     }
 
     /// The number of missing and truncated packs.

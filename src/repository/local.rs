@@ -14,7 +14,11 @@ use rustix::fs::{self as rfs, AtFlags};
 
 use super::{
     guard,
-    local_files::{TMP_MARK, create_directory, create_tmp, entries, open_read, write_named},
+    local_files::{TMP_MARK, create_directory, create_tmp, entries, open_read, read_part, write_named},
+    local_list,
+    open_packs::OpenPacks,
+    pack_list::PackList,
+    read_before::ReadBefore,
     retry::Patience,
     root::Root,
     transient::{passes, retry},
@@ -26,17 +30,23 @@ use crate::{
 
 /// The repository's directory for lock files, which `rustic_core` does not know.
 const LOCKS: &str = "locks";
+/// File systems that only this machine writes to, by the numbers of `statfs`: ext2 to ext4, XFS, Btrfs, F2FS, bcachefs, ZFS, tmpfs.
+const OF_THIS_MACHINE: [u32; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0xca45_1a4e, 0x2fc1_2fc1, 0x0102_1994];
 
 /// A repository directory, held open.
 #[derive(Debug)]
 pub(super) struct LocalStorage {
     root: Root,
+    read_before: ReadBefore,
+    open_packs: OpenPacks,
 }
 
 impl LocalStorage {
     /// Opens the directory `root`, which must lie on the file system mounted at `mount` if that is given.
     pub(super) fn open(root: &Path, mount: Option<&Path>, patience: &Patience) -> Result<Self> {
-        Ok(Self { root: Root::open(root, mount, patience)? })
+        let root = Root::open(root, mount, patience)?;
+        Ok(Self { root, read_before: ReadBefore::default(), open_packs: OpenPacks::default() })
     }
 
     /// Creates the directory `root` (on `mount`) if it is missing, and opens it. A directory that root creates below a directory
@@ -148,6 +158,13 @@ impl LocalStorage {
         })
     }
 
+    /// A part of a pack that is open; `None` if it must be opened, or opened anew.
+    fn read_open(&self, id: &Id, offset: u32, length: u32) -> Option<Bytes> {
+        let file = self.open_packs.get(id)?;
+        let part = self.root.once(|_| read_part(&file, offset, length));
+        part.inspect_err(|_| self.open_packs.forget(id)).ok()
+    }
+
     fn remove_path(&self, path: &str) -> io::Result<()> {
         self.root.attempt(|dir, again| match retry(|| Ok(rfs::unlinkat(dir, path, AtFlags::empty())?)) {
             // An earlier attempt has done it, although it reported an error.
@@ -165,49 +182,50 @@ impl LocalStorage {
         }
     }
 
-    /// All files of a type with their directory. Unlike a plain directory walk, this fails if an entry cannot be read.
-    fn files(&self, tpe: FileType) -> io::Result<Vec<(String, Id)>> {
-        let folders = match tpe {
-            FileType::Config => {
-                // Only a file that certainly does not exist counts as absent: `init` would overwrite it.
-                return match self.root.attempt(|dir, _| Ok(rfs::statat(dir, "config", AtFlags::empty())?)) {
-                    Ok(_) => Ok(vec![(".".to_owned(), Id::default())]),
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-                    Err(e) => Err(e),
-                };
-            }
-            FileType::Pack => self
-                .entries("data")?
-                .into_iter()
-                .filter(|n| n.len() == 2)
-                .map(|n| format!("data/{n}"))
-                .collect(),
-            other => vec![other.dirname().to_owned()],
-        };
-        let mut files = Vec::new();
-        for folder in folders {
-            let ids = self.entries(&folder)?.into_iter().filter_map(|name| Id::parse_some(&name, tpe));
-            files.extend(ids.map(|id| (folder.clone(), id)));
+    /// The size of the file `config`. Only a file that certainly does not exist counts as absent: `init` would overwrite it.
+    fn config_size(&self) -> io::Result<Option<u32>> {
+        match self.root.attempt(|dir, _| Ok(rfs::statat(dir, "config", AtFlags::empty())?)) {
+            Ok(stat) => Ok(Some(u32::try_from(stat.st_size).unwrap_or(u32::MAX))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
         }
-        Ok(files)
     }
 
-    /// Removes temporary files of interrupted writes, and returns their number. Needs the exclusive lock: a file that another
-    /// run is writing looks the same.
-    pub(super) fn sweep(&self) -> io::Result<usize> {
-        let mut folders: Vec<String> = ["keys", "index", "snapshots", LOCKS].map(str::to_owned).into();
-        folders.extend(self.entries("data")?.into_iter().map(|n| format!("data/{n}")));
-        let mut swept = 0;
-        for folder in folders {
-            for name in self.entries(&folder)? {
-                let own = name.ends_with(&format!("{TMP_MARK}{}", std::process::id()));
-                if name.contains(TMP_MARK) && !own {
-                    self.remove_path(&format!("{folder}/{name}"))?;
-                    swept += 1;
-                }
+    /// All packs.
+    pub(super) fn packs(&self) -> RusticResult<PackList> {
+        local_list::packs(&self.root).map_err(|e| self.rustic_error("list", FileType::Pack.dirname(), e))
+    }
+
+    /// Removes temporary files of interrupted writes, and returns their number. `among_packs` are those that a listing of the
+    /// packs has found. Needs the exclusive lock: a file that another run is writing looks the same.
+    pub(super) fn sweep(&self, among_packs: &[String]) -> io::Result<usize> {
+        let mut unfinished = among_packs.to_vec();
+        for folder in ["keys", "index", "snapshots", LOCKS] {
+            let names = self.entries(folder)?.into_iter().filter(|name| name.contains(TMP_MARK));
+            unfinished.extend(names.map(|name| format!("{folder}/{name}")));
+        }
+        let own = format!("{TMP_MARK}{}", std::process::id());
+        unfinished.retain(|path| !path.ends_with(&own));
+        let mut removed = 0;
+        for path in &unfinished {
+            match self.remove_path(path) {
+                Ok(()) => removed += 1,
+                // It was renamed or removed since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(swept)
+        Ok(removed)
+    }
+
+    /// Whether a listing certainly shows each file that was stored before it, by whatever process: the file system is in this
+    /// machine's own kernel. On a network file system, what other hosts store becomes visible later.
+    pub(super) fn lists_at_once(&self) -> bool {
+        cfg!(target_os = "linux")
+            && self
+                .root
+                .once(|dir| rfs::fstatfs(dir))
+                .is_ok_and(|stat| OF_THIS_MACHINE.contains(&(stat.f_type as u32)))
     }
 
     /// Names of the lock files.
@@ -281,29 +299,42 @@ impl ReadBackend for LocalStorage {
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
-        let files = self.files(tpe).map_err(|e| self.rustic_error("list", tpe.dirname(), e))?;
-        Ok(files.into_iter().map(|(_, id)| id).collect())
+        let listed = match tpe {
+            FileType::Pack => return Ok(self.packs()?.packs.into_iter().map(|(id, _)| id).collect()),
+            FileType::Config => {
+                self.config_size().map(|size| size.map(|_| Id::default()).into_iter().collect())
+            }
+            _ => self
+                .entries(tpe.dirname())
+                .map(|names| names.iter().filter_map(|name| Id::parse_some(name, tpe)).collect()),
+        };
+        listed.map_err(|e| self.rustic_error("list", tpe.dirname(), e))
     }
 
     fn list_with_size(&self, tpe: FileType) -> RusticResult<Vec<(Id, u32)>> {
-        let files = self.files(tpe).map_err(|e| self.rustic_error("list", tpe.dirname(), e))?;
-        let mut sizes = Vec::with_capacity(files.len());
-        for (folder, id) in files {
-            let path = format!("{folder}/{}", Self::name(tpe, &id));
-            match self.root.attempt(|dir, _| Ok(rfs::statat(dir, &path, AtFlags::empty())?)) {
-                // An intact repository has no files beyond 4 GiB; a larger file is reported as damaged, not as absent.
-                Ok(stat) => sizes.push((id, u32::try_from(stat.st_size).unwrap_or(u32::MAX))),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(self.rustic_error("read the size of", &path, e)),
+        let listed = match tpe {
+            FileType::Pack => return Ok(self.packs()?.packs),
+            FileType::Config => {
+                self.config_size().map(|size| size.map(|size| (Id::default(), size)).into_iter().collect())
             }
-        }
-        Ok(sizes)
+            _ => local_list::sized(&self.root, tpe.dirname(), tpe),
+        };
+        listed.map_err(|e| self.rustic_error("list", tpe.dirname(), e))
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
-        self.read_file(tpe, id, false)
-            .map(Bytes::from)
-            .map_err(|e| self.rustic_error("read", &Self::path(tpe, id), e))
+        let known = match tpe {
+            // Whether it still exists and is the same is checked elsewhere.
+            FileType::Config => self.root.known_config(),
+            _ => self.read_before.get(tpe, id),
+        };
+        if let Some(content) = known {
+            return Ok(content);
+        }
+        let read = self.read_file(tpe, id, false).map(Bytes::from);
+        let content = read.map_err(|e| self.rustic_error("read", &Self::path(tpe, id), e))?;
+        self.read_before.keep(tpe, id, &content);
+        Ok(content)
     }
 
     fn read_partial(
@@ -314,17 +345,20 @@ impl ReadBackend for LocalStorage {
         offset: u32,
         length: u32,
     ) -> RusticResult<Bytes> {
+        if let Some(part) = self.read_open(id, offset, length) {
+            return Ok(part);
+        }
         let path = Self::path(tpe, id);
         let read = self.root.attempt_read(|dir| {
-            let mut file = open_read(dir, &path)?;
-            retry(|| {
-                let mut data = vec![0; length as usize];
-                file.seek(SeekFrom::Start(offset.into()))?;
-                file.read_exact(&mut data)?;
-                Ok(data)
-            })
+            let file = open_read(dir, &path)?;
+            let part = read_part(&file, offset, length)?;
+            Ok((part, file))
         });
-        read.map(Bytes::from).map_err(|e| self.rustic_error("read", &path, e))
+        let (part, file) = read.map_err(|e| self.rustic_error("read", &path, e))?;
+        if tpe == FileType::Pack {
+            self.open_packs.keep(*id, file);
+        }
+        Ok(part)
     }
 
     fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
@@ -352,8 +386,11 @@ impl WriteBackend for LocalStorage {
 
     fn remove(&self, tpe: FileType, id: &Id, _cacheable: bool) -> RusticResult<()> {
         let path = Self::path(tpe, id);
+        // Some network file systems cannot remove an open file.
+        self.open_packs.forget(id);
         self.remove_path(&path).map_err(|e| self.rustic_error("remove", &path, e))?;
         self.root.has_removed(id);
+        self.read_before.forget(id);
         Ok(())
     }
 }

@@ -3,16 +3,19 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::FileExt},
 };
 
-use rustix::fs::{self as rfs, AtFlags, Dir, Mode, OFlags};
+use bytes::Bytes;
+use rustix::fs::{self as rfs, AtFlags, Mode, OFlags, RawDir};
 
 use super::transient::retry;
 use crate::fs::owner;
 
 /// Marks files that are being written. A crash can leave them; a prune removes them.
 pub(super) const TMP_MARK: &str = "-tmp-";
+/// Bytes of the entries that are read from a directory at once.
+const AT_ONCE: usize = 32 << 10;
 
 pub(super) fn write_named(dir: &OwnedFd, folder: &str, name: &str, parts: &[&[u8]]) -> io::Result<()> {
     let tmp = format!("{folder}/{name}{TMP_MARK}{}", std::process::id());
@@ -78,17 +81,51 @@ pub(super) fn open_read(dir: &OwnedFd, path: &str) -> io::Result<File> {
     retry(|| Ok(rfs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into()))
 }
 
-pub(super) fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
+/// A part of an open file.
+pub(super) fn read_part(file: &File, offset: u32, length: u32) -> io::Result<Bytes> {
+    retry(|| {
+        let mut part = vec![0; length as usize];
+        file.read_exact_at(&mut part, offset.into())?;
+        Ok(part.into())
+    })
+}
+
+pub(super) fn open_directory(dir: &OwnedFd, folder: &str) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))?;
+    retry(|| Ok(rfs::openat(dir, folder, flags, Mode::empty())?))
+}
+
+pub(super) fn entries(dir: &OwnedFd, folder: &str) -> io::Result<Vec<String>> {
+    names(&open_directory(dir, folder)?)
+}
+
+/// The names of the entries of a directory that was just opened.
+pub(super) fn names(directory: &OwnedFd) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in Dir::read_from(&fd)? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+    each_entry(directory, |name| {
+        names.push(name.to_owned());
+        Ok(())
+    })?;
+    Ok(names)
+}
+
+/// Calls `visit` with the name of each entry of a directory that was just opened. A network file system sends the attributes of
+/// entries together with their names and keeps them for about a second: within `visit`, they cost no further request.
+pub(super) fn each_entry(
+    directory: &OwnedFd,
+    mut visit: impl FnMut(&str) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer: Vec<u8> = Vec::with_capacity(AT_ONCE);
+    // `Dir` would open the directory a second time.
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy();
         if name != "." && name != ".." {
-            names.push(name);
+            visit(&name)?;
         }
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Like `write_all`, but an interrupted or temporarily refused write continues where it stopped.

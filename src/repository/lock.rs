@@ -31,7 +31,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(5 * 60);
 const RENEW_AGAIN: Duration = Duration::from_secs(15);
 /// After this time without a renewal our own lock counts as lost: others will soon remove it.
 const VALID_FOR: Duration = Duration::from_secs(25 * 60);
-/// Time between writing a lock and listing the locks again.
+/// Time between writing a lock and listing the locks again, on storages that may show a file only some time after it was stored.
 const SETTLE: Duration = Duration::from_millis(200);
 /// Time between two checks of another process's lock.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -84,8 +84,10 @@ impl LockGuard {
             options.cancel.check()?;
             let Some(other) = blocking(local, cipher, options, None)? else {
                 let (name, time) = write(local, cipher, options.exclusive, false)?;
-                // As restic does: locks that others wrote at the same time should be visible after this.
-                std::thread::sleep(SETTLE);
+                if !local.lists_at_once() {
+                    // As restic does: locks that others wrote at the same time should be visible after this.
+                    std::thread::sleep(SETTLE);
+                }
                 // Another process may have checked and written at the same time: now both see each other's lock.
                 match blocking(local, cipher, options, Some(&name)) {
                     Ok(None) => break (name, time),

@@ -40,7 +40,7 @@ fn a_lock_counts_from_the_time_that_is_in_it() {
     let stored: LockFile = serde_json::from_slice(&cipher.decrypt_file(&data).unwrap()).unwrap();
     assert_eq!(stored.time, time, "others count from there");
     assert!(before <= time);
-    let storage = Storage::Local(Arc::new(local));
+    let storage = Storage::of_directory(local);
     let cancel = Cancel::new();
     let options = LockOptions { exclusive: false, wait: Duration::ZERO, cancel: &cancel, notice: &|_| {} };
     let guard = LockGuard::acquire(&storage, &cipher, &options).map_err(Error::from).unwrap();

@@ -1,14 +1,14 @@
 //! Prune, and keeping the index consistent with the packs.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use rustic_core::{
-    FileType, Id, LimitOption, PruneOptions, ReadBackend, RusticResult, WriteBackend,
+    FileType, Id, LimitOption, PruneOptions, RusticResult, WriteBackend,
     repofile::{IndexFile, SnapshotId},
 };
 use serde::Serialize;
@@ -18,6 +18,7 @@ use super::{
     known::{KnownBlobs, unreadable_index},
     local::LocalStorage,
     needed::Depth,
+    pack_list::{PackList, Seen},
     packs::PacksRead,
     rustic_error,
 };
@@ -104,7 +105,8 @@ impl Subset {
 impl PruneReport {
     /// The report of a prune that has not changed these packs.
     fn unchanged(packs: &[(Id, u32)]) -> Self {
-        let (bytes, count) = (bytes(packs), packs.len() as u64);
+        let bytes = packs.iter().map(|(_, size)| u64::from(*size)).sum();
+        let count = packs.len() as u64;
         Self {
             bytes_before: bytes,
             bytes_after: bytes,
@@ -114,10 +116,6 @@ impl PruneReport {
             two_phase: false,
         }
     }
-}
-
-fn bytes(packs: &[(Id, u32)]) -> u64 {
-    packs.iter().map(|(_, size)| u64::from(*size)).sum()
 }
 
 impl Repository {
@@ -134,47 +132,54 @@ impl Repository {
     ) -> Result<PruneReport> {
         let lock = self.lock(&LockOptions { exclusive: true, wait, cancel, notice })?;
         let alone = self.has_locks();
-        let before = self.packs()?;
+        let PackList { packs, unfinished } = self.storage.packs()?;
+        let unchanged = PruneReport::unchanged(&packs);
         let keep = keep();
-        if !before.is_empty() && self.has_no_snapshot()? {
+        if !packs.is_empty() && self.has_no_snapshot()? {
             if keep.is_some() {
                 notice(
                     "there is no snapshot yet; the data that a failed backup has stored is kept for the next attempt",
                 );
-                return Ok(PruneReport::unchanged(&before));
+                return Ok(unchanged);
             }
             return Err(Error::repository("the repository has data but no snapshots: pruning would remove everything")
                 .hint("check that the storage is mounted completely; if the data is not needed, remove the repository by hand"));
         }
-        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        let (known, seen) = KnownBlobs::load_with(&self.inner, &self.storage, packs)?;
         self.require_index(&known, Depth::All, cancel)?;
-        self.mend_index(&known, &before, lost, notice)?;
+        self.mend_index(&known, &seen, lost, notice)?;
         let options = self.prune_options(alone, keep, notice)?;
         cancel.check()?;
         lock.require_valid()?;
-        let plan = caught("cannot plan the prune", || self.inner.prune_plan(&options)).map_err(|e| {
+        let (library, shown) = self.reopen_with(seen)?;
+        let plan = caught("cannot plan the prune", || library.prune_plan(&options)).map_err(|e| {
             e.hint(
                 "nothing was removed, because it is not certain what snapshots need: `tik-backup check` lists the damage, \
                  docs/operations.md has the steps under \"Damage\"",
             )
         })?;
-        caught("cannot prune", || self.inner.prune(&options, plan))?;
+        caught("cannot prune", || library.prune(&options, plan))?;
+        let mut after = match shown.packs() {
+            Some(packs) => packs,
+            None => self.packs()?.into_iter().collect(),
+        };
         let mut leftovers = 0;
         if let (true, Some(local)) = (alone, self.storage.local()) {
             lock.require_valid()?;
             leftovers += local
-                .sweep()
+                .sweep(&unfinished)
                 .map_err(|e| Error::repository("cannot remove files of interrupted writes").because(&e))?
                 as u64;
-            leftovers += self.remove_unreferenced_packs()?;
+            if shown.has_changed() || !known.unindexed.is_empty() {
+                leftovers += self.remove_unreferenced_packs(&mut after)?;
+            }
         }
-        let after = self.packs()?;
         Ok(PruneReport {
-            bytes_after: bytes(&after),
+            bytes_after: after.values().map(|size| u64::from(*size)).sum(),
             packs_after: after.len() as u64,
             leftovers,
             two_phase: !alone,
-            ..PruneReport::unchanged(&before)
+            ..unchanged
         })
     }
 
@@ -224,25 +229,20 @@ impl Repository {
     }
 
     pub(super) fn packs(&self) -> Result<Vec<(Id, u32)>> {
-        self.storage
-            .backend()
-            .list_with_size(FileType::Pack)
-            .map_err(|e| rustic_error("cannot list the packs", e))
+        Ok(self.storage.packs()?.packs)
     }
 
-    /// Removes packs that no index lists. Interrupted runs leave them, and the prune of `rustic_core` ignores them if it has no
-    /// index to rewrite.
-    fn remove_unreferenced_packs(&self) -> Result<u64> {
+    /// Removes those of `there` that no index lists. Interrupted runs leave them, and the prune of `rustic_core` ignores them if
+    /// it has no index to rewrite.
+    fn remove_unreferenced_packs(&self, there: &mut HashMap<Id, u32>) -> Result<u64> {
         let listed = self.listed_packs()?;
         let backend = self.storage.backend();
-        let mut removed = 0;
-        for (id, _) in self.packs()?.into_iter().filter(|(id, _)| !listed.contains(id)) {
-            backend
-                .remove(FileType::Pack, &id, false)
-                .map_err(|e| rustic_error("cannot remove a pack", e))?;
-            removed += 1;
+        let unlisted: Vec<Id> = there.keys().filter(|id| !listed.contains(*id)).copied().collect();
+        for id in &unlisted {
+            backend.remove(FileType::Pack, id, false).map_err(|e| rustic_error("cannot remove a pack", e))?;
+            there.remove(id);
         }
-        Ok(removed)
+        Ok(unlisted.len() as u64)
     }
 
     /// Removes missing packs from the index, and truncated ones after their intact blobs are stored again. Readers rely on the
@@ -292,10 +292,13 @@ impl Repository {
     fn mend_index(
         &self,
         known: &KnownBlobs,
-        there: &[(Id, u32)],
+        seen: &Seen,
         told: &dyn Fn(&Error),
         notice: &dyn Fn(&str),
     ) -> Result<()> {
+        if known.missing.is_empty() && known.misfits.is_empty() && known.gone_marked.is_empty() {
+            return Ok(());
+        }
         if !(known.missing.is_empty() && known.misfits.is_empty()) {
             let lost = known.lost();
             lost.require_most(!self.has_no_snapshot()?)?;
@@ -303,8 +306,8 @@ impl Repository {
             notice(&format!("{}; {} removed from the index", lost.text(), lost.they_are()));
             self.take_out(known)?;
         }
-        let there: HashSet<Id> = there.iter().map(|(id, _)| *id).collect();
-        let gone: HashSet<Id> = self.listed_packs()?.difference(&there).copied().collect();
+        let mut gone = self.listed_packs()?;
+        gone.retain(|id| !seen.packs.contains_key(id));
         // `salvage_packs` may have stored packs since they were listed.
         let gone = if gone.is_empty() { gone } else { self.still_gone(gone)? };
         if gone.is_empty() { Ok(()) } else { self.forget_packs(&gone) }

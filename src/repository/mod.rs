@@ -1,8 +1,12 @@
 //! The restic repository. The only module that uses `rustic_core` and `rustic_backend`, which open, read, restore, prune and
 //! check; the write path in [`writer`] is our own.
 
+mod cache;
+mod cache_age;
+mod cached;
 mod check;
 mod chunker;
+mod connection;
 mod crypto;
 mod directories;
 mod errors;
@@ -17,16 +21,23 @@ mod known;
 mod listing;
 mod local;
 mod local_files;
+mod local_list;
 mod lock;
 mod lock_file;
 mod lost;
 mod maintenance;
 mod needed;
 mod node;
+#[cfg_attr(not(feature = "remote-storages"), allow(dead_code))]
+mod objects;
+mod open_packs;
+mod opening;
 mod outage;
+mod pack_list;
 mod packs;
 mod previous;
 mod read;
+mod read_before;
 mod refusal;
 mod remote;
 mod remote_errors;
@@ -36,6 +47,8 @@ mod retry;
 mod root;
 mod salvage;
 mod sessions;
+#[cfg(feature = "remote-storages")]
+mod sftp;
 mod snapshot;
 mod storage;
 mod transient;
@@ -52,6 +65,8 @@ pub use incomplete::Incomplete;
 pub(crate) use listing::hear as hear_libraries;
 pub use lock::{FoundLock, LockGuard, LockOptions};
 pub use maintenance::{PruneReport, Subset};
+pub(crate) use opening::Asked;
+use parking_lot::Mutex;
 pub use previous::PreviousSnapshots;
 pub use read::{SnapshotFiles, SnapshotReader};
 pub use refusal::Refusal;
@@ -107,6 +122,8 @@ pub struct Repository {
     storage: Storage,
     cipher: Cipher,
     config: RepositoryConfig,
+    /// Bytes of all packs, once a run has listed them.
+    packed: Arc<Mutex<Option<u64>>>,
 }
 
 /// The id of the unreadable repository file that caused an error.
@@ -171,7 +188,7 @@ impl Repository {
                 .hint("upgrade it with `restic migrate upgrade_repo_v2`"));
         }
         let cipher = Cipher::new(&inner.key())?;
-        Ok(Self { inner, storage, cipher, config: config.clone() })
+        Ok(Self { inner, storage, cipher, config: config.clone(), packed: Arc::default() })
     }
 
     /// Another handle of the same repository, for operations of `rustic_core` that consume theirs.
@@ -261,12 +278,10 @@ impl Repository {
         self.storage.local()?.free_space().ok()
     }
 
-    /// Bytes of all packs. This lists all of them, which is slow on a remote storage.
-    pub fn packed_bytes(&self) -> Result<u64> {
-        use rustic_core::ReadBackend;
-        let packs = self.storage.backend().list_with_size(rustic_core::FileType::Pack);
-        let packs = packs.map_err(|e| rustic_error("cannot list the packs", e))?;
-        Ok(packs.iter().map(|(_, bytes)| u64::from(*bytes)).sum())
+    /// Bytes of all packs, as a run has listed them at its beginning, and of those that it has stored since; `None` if no run has
+    /// begun.
+    pub fn packed_bytes(&self) -> Option<u64> {
+        *self.packed.lock()
     }
 
     /// The snapshots of this program that `hosts` made, oldest first.
@@ -354,9 +369,12 @@ impl Repository {
             .config()
             .poly()
             .map_err(|e| rustic_error("cannot read the repository's configuration", e))?;
-        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        // Nothing relies on packs before there is an index or a snapshot.
+        let listed = if self.is_new()? { Vec::new() } else { self.packs()? };
+        let (known, _) = KnownBlobs::load_with(&self.inner, &self.storage, listed)?;
         self.require_index(&known, Depth::Newest, cancel)?;
         self.forget_missing_packs(&known, lost, notice)?;
+        *self.packed.lock() = Some(known.bytes);
         let watch = Watch::new(&self.storage, &self.inner, &known, self.has_locks());
         writer::RunWriter::start(writer::Parts {
             storage: self.storage.clone(),
@@ -365,6 +383,7 @@ impl Repository {
             known,
             watch,
             repository: self.id(),
+            packed: self.packed.clone(),
             options: writer::WriteOptions {
                 compression: self.config.compression,
                 pack_size: self.config.pack_size as usize,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rustic_core::{
-    Id, IndexedFullStatus, TreeId,
+    FileType, Id, IndexedFullStatus, ReadBackend, TreeId,
     repofile::{BlobType, SnapshotFile},
 };
 
@@ -155,9 +155,16 @@ impl Repository {
         }
     }
 
+    /// Whether it has neither an index file nor a snapshot.
+    pub(super) fn is_new(&self) -> Result<bool> {
+        let index = self.storage.backend().list(FileType::Index);
+        let index = index.map_err(|e| rustic_error("cannot list the index files", e))?;
+        Ok(index.is_empty() && self.has_no_snapshot()?)
+    }
+
     /// Fails if the index, or a part of it, is lost.
     pub(crate) fn require_whole_index(&self, cancel: &Cancel) -> Result<()> {
-        let known = KnownBlobs::load(&self.inner, &*self.storage.backend())?;
+        let known = KnownBlobs::load(&self.inner, &self.storage)?;
         self.require_index(&known, Depth::Newest, cancel)
     }
 

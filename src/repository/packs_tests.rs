@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::RepositoryConfig,
-    repository::Subset,
+    repository::{Subset, storage::Written},
     settings::{RepositoryLocation, SecretFile},
 };
 
@@ -88,6 +88,7 @@ fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
         min_free: 0,
         lock_wait: Duration::ZERO,
         retry_for: Duration::ZERO,
+        cache: None,
         pack_size: 4 << 20,
         options: Default::default(),
         options_files: Default::default(),
@@ -99,7 +100,7 @@ fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
         let kind = 2 + seed % 2;
         let (data, blobs) = pack(&repository.cipher, &[10, 20, 30].map(|n| (kind, vec![seed ^ n; 5_000])));
         let id = hash(&data);
-        repository.storage.write(FileType::Pack, id, &data).unwrap();
+        repository.storage.write(Written::Data, id, &data).unwrap();
         let blob = |blob: &Blob| {
             let tpe = if blob.tree { "tree" } else { "data" };
             json!({ "id": blob.id, "type": tpe, "offset": blob.offset, "length": blob.length,
@@ -110,7 +111,7 @@ fn repository(dir: &std::path::Path) -> (Repository, Vec<PathBuf>) {
         paths.push(dir.join("repo/data").join(&name[..2]).join(name));
     }
     let index = repository.cipher.encrypt_file(json!({ "packs": listed }).to_string().as_bytes()).unwrap();
-    repository.storage.write(FileType::Index, hash(&index), &index).unwrap();
+    repository.storage.write(Written::File(FileType::Index), hash(&index), &index).unwrap();
     (repository, paths)
 }
 

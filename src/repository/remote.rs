@@ -1,20 +1,22 @@
 //! Storage behind a network protocol. Every operation is retried while the server does not answer, each time over new
 //! connections: the library keeps broken ones.
 
-use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
 use rustic_core::{BytesList, ErrorKind, FileType, Id, ReadBackend, RusticError, RusticResult, WriteBackend};
 
 use super::{
+    connection::{Backend, Build, Connection},
     listing,
     remote_errors::{is_absent, is_refused, passes},
     retry::{NoAnswer, Patience},
 };
-
-type Backend = Arc<dyn WriteBackend>;
-type Build = dyn Fn() -> RusticResult<Backend> + Send + Sync;
 
 /// The time limit for a small request.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -25,8 +27,9 @@ const SLOWEST: usize = 20_000;
 
 /// A backend that is recreated after a failure.
 pub(super) struct RemoteStorage {
-    build: Arc<Build>,
-    backend: RwLock<Backend>,
+    connection: Arc<Connection>,
+    /// The file `config`, once it was read. It never changes.
+    config: OnceLock<Bytes>,
     patience: Patience,
 }
 
@@ -56,11 +59,8 @@ impl fmt::Display for Failed {
 
 impl RemoteStorage {
     /// Creates the backend.
-    pub(super) fn open(
-        build: impl Fn() -> RusticResult<Backend> + Send + Sync + 'static,
-        patience: &Patience,
-    ) -> RusticResult<Self> {
-        let build: Arc<Build> = Arc::new(build);
+    pub(super) fn open(build: Box<Build>, patience: &Patience) -> RusticResult<Self> {
+        let build: Arc<Build> = build.into();
         let backend = patience.run(
             |failed: &Failed| passes(&*failed.0),
             || {
@@ -70,11 +70,8 @@ impl RemoteStorage {
             },
         );
         let backend = backend.map_err(|failed| failed.0)?;
-        Ok(Self { build, backend: RwLock::new(backend), patience: patience.clone() })
-    }
-
-    fn backend(&self) -> Backend {
-        self.backend.read().clone()
+        let connection = Arc::new(Connection::new(build, backend));
+        Ok(Self { connection, config: OnceLock::new(), patience: patience.clone() })
     }
 
     /// Runs an operation, and retries it while the server does not answer. `again` means that an earlier attempt may have
@@ -85,39 +82,31 @@ impl RemoteStorage {
         operation: impl Fn(&Backend, bool) -> RusticResult<T> + Send + Sync + 'static,
     ) -> RusticResult<T> {
         let operation = Arc::new(operation);
-        let mut failed: Option<Backend> = None;
+        let mut has_run = false;
         let done = self.patience.run(
             |failed: &Failed| passes(&*failed.0),
             || {
-                let again = failed.is_some();
-                let broken = failed.take();
-                let backend = self.backend();
-                failed = Some(backend.clone());
-                let (build, operation) = (self.build.clone(), operation.clone());
+                let (again, used) = (has_run, Arc::new(OnceLock::new()));
+                let (connection, operation, taken) =
+                    (self.connection.clone(), operation.clone(), used.clone());
                 let done = self.patience.answered(usual, move || {
-                    // If it cannot be created, the old one may still recover.
-                    let is_broken = broken.is_some_and(|broken| Arc::ptr_eq(&broken, &backend));
-                    let new = if is_broken { build().ok() } else { None };
-                    let done = operation(new.as_ref().unwrap_or(&backend), again);
-                    (new, done)
+                    let backend = connection.usable()?;
+                    let _ = taken.set(backend.clone());
+                    let done = operation(&backend, again);
+                    if done.as_ref().is_err_and(|error| passes(&**error)) {
+                        connection.mark_broken(&backend);
+                    }
+                    done
                 });
-                let (new, done) = done.map_err(|silence| Failed(no_answer(silence)))?;
-                if let (Some(new), Some(broken)) = (new, &failed) {
-                    self.renew(broken, &new);
-                    failed = Some(new);
-                }
-                done.map_err(Failed)
+                has_run |= used.get().is_some();
+                done.unwrap_or_else(|silence| {
+                    used.get().into_iter().for_each(|backend| self.connection.mark_broken(backend));
+                    Err(no_answer(silence))
+                })
+                .map_err(Failed)
             },
         );
         done.map_err(|failed| failed.0)
-    }
-
-    /// Replaces a failed backend, unless another thread has done so.
-    fn renew(&self, broken: &Backend, new: &Backend) {
-        let mut backend = self.backend.write();
-        if Arc::ptr_eq(broken, &backend) {
-            *backend = new.clone();
-        }
     }
 
     /// Whether there is a `config` although the listing reports none: the library treats any refusal that way.
@@ -150,7 +139,7 @@ fn holds(backend: &Backend, tpe: FileType, id: &Id, content: &BytesList) -> Rust
 
 impl ReadBackend for RemoteStorage {
     fn location(&self) -> String {
-        self.backend().location()
+        self.connection.current().location()
     }
 
     fn list(&self, tpe: FileType) -> RusticResult<Vec<Id>> {
@@ -169,8 +158,15 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn read_full(&self, tpe: FileType, id: &Id) -> RusticResult<Bytes> {
-        let (id, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
-        self.attempt(usual, move |backend, _| backend.read_full(tpe, &id))
+        if let (FileType::Config, Some(config)) = (tpe, self.config.get()) {
+            return Ok(config.clone());
+        }
+        let (name, usual) = (*id, if is_large(tpe) { LONGEST } else { ANSWER });
+        let content = self.attempt(usual, move |backend, _| backend.read_full(tpe, &name))?;
+        if tpe == FileType::Config {
+            self.config.get_or_init(|| content.clone());
+        }
+        Ok(content)
     }
 
     fn read_partial(
@@ -188,7 +184,7 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn needs_warm_up(&self) -> bool {
-        self.backend().needs_warm_up()
+        self.connection.current().needs_warm_up()
     }
 
     fn warm_up(&self, tpe: FileType, id: &Id) -> RusticResult<()> {
@@ -197,7 +193,7 @@ impl ReadBackend for RemoteStorage {
     }
 
     fn warmup_path(&self, tpe: FileType, id: &Id) -> String {
-        self.backend().warmup_path(tpe, id)
+        self.connection.current().warmup_path(tpe, id)
     }
 }
 
@@ -246,3 +242,8 @@ fn usual(bytes: usize) -> Duration {
 fn no_answer(silence: NoAnswer) -> Box<RusticError> {
     RusticError::with_source(ErrorKind::Backend, "the storage does not answer", silence)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+#[path = "remote_tests.rs"]
+mod tests;

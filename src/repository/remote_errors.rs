@@ -4,7 +4,7 @@ use std::{error::Error as StdError, io};
 
 use reqwest::StatusCode;
 
-use super::{retry::NoAnswer, transient};
+use super::{objects::ObjectError, retry::NoAnswer, transient};
 
 /// The error and its causes.
 pub(super) fn chain<'a>(
@@ -22,6 +22,9 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
     if let Some(silence) = silence {
         return Some((format!("the storage does not answer: {silence}"), Some(SILENT)));
     }
+    if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<ObjectError>()) {
+        return Some(of_objects(error));
+    }
     // Below the protocol, the system's error has the reason.
     let system = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     let refused = system.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused);
@@ -35,6 +38,45 @@ pub(super) fn plain(error: &(dyn StdError + 'static)) -> Option<(String, Option<
         }
         cause.downcast_ref::<opendal_core::Error>().map(|error| of_service(error, system))
     })
+}
+
+fn of_objects(error: &ObjectError) -> (String, Option<&'static str>) {
+    let hint = match error {
+        ObjectError::Absent | ObjectError::Cut => None,
+        ObjectError::Away => Some("check that the disk of the repository is mounted on the server"),
+        ObjectError::Denied(_) => Some("check the user, the key and its permissions on the server"),
+        ObjectError::UnknownHost => Some(
+            "if it is the right server, log in once with `ssh` as the user that runs this program, which adds its key to the \
+             known hosts",
+        ),
+        ObjectError::ChangedHost => Some(
+            "if the server has been set up anew, remove its old key with `ssh-keygen -R` as the user that runs this program, and \
+             log in once with `ssh`; otherwise it may be another server",
+        ),
+        ObjectError::NoProgram(_) => {
+            Some("install the SSH client, for example with apt-get install openssh-client")
+        }
+        ObjectError::Unusable(_) => {
+            Some("correct `repository.location`, its options or the configuration of ssh and of the server")
+        }
+        ObjectError::Full => Some(
+            "free space on the server, then run this again; if there are older backups, `tik-backup prune` removes the data of \
+             dropped snapshots; everything committed so far is intact",
+        ),
+        ObjectError::ReadOnly => Some("check the disk of the repository and its mount options on the server"),
+        ObjectError::Answered(_) => {
+            Some("check free space, quota and permissions on the server, and its log")
+        }
+        ObjectError::Failed(_) => Some(SILENT),
+    };
+    let text = match error {
+        ObjectError::Absent => "not found in the storage".to_owned(),
+        ObjectError::Cut => "the file in the storage ends too early".to_owned(),
+        ObjectError::Denied(said) => format!("the storage refuses this user: {said}"),
+        ObjectError::Failed(said) => format!("the connection to the storage failed: {said}"),
+        other => other.to_string(),
+    };
+    (text, hint)
 }
 
 fn of_http(error: &reqwest::Error, system: Option<&io::Error>) -> (String, Option<&'static str>) {
@@ -99,6 +141,9 @@ pub(super) fn passes(error: &(dyn StdError + 'static)) -> bool {
         if cause.is::<NoAnswer>() {
             return true;
         }
+        if let Some(error) = cause.downcast_ref::<ObjectError>() {
+            return matches!(error, ObjectError::Away | ObjectError::Answered(_) | ObjectError::Failed(_));
+        }
         if let Some(error) = cause.downcast_ref::<reqwest::Error>() {
             return !error.is_builder() && error.status().is_none_or(passing_status);
         }
@@ -137,7 +182,8 @@ pub(super) fn is_absent(error: &(dyn StdError + 'static)) -> bool {
     chain(error).any(|cause| {
         let status = cause.downcast_ref::<reqwest::Error>().and_then(reqwest::Error::status);
         let kind = cause.downcast_ref::<opendal_core::Error>().map(opendal_core::Error::kind);
-        status == Some(StatusCode::NOT_FOUND) || kind == Some(opendal_core::ErrorKind::NotFound)
+        let absent = matches!(cause.downcast_ref::<ObjectError>(), Some(ObjectError::Absent));
+        absent || status == Some(StatusCode::NOT_FOUND) || kind == Some(opendal_core::ErrorKind::NotFound)
     })
 }
 
@@ -174,6 +220,27 @@ mod tests {
         assert!(is_absent(&*wrapped(Error::new(Kind::NotFound, "no"))) && !is_absent(&*wrapped(lost())));
         assert!(!passes(&*RusticError::new(ErrorKind::Credentials, "wrong password")));
         assert!(passes(&*wrapped(io::Error::from_raw_os_error(5))));
+        for passing in [
+            ObjectError::Away,
+            ObjectError::Answered("Failure".to_owned()),
+            ObjectError::Failed("lost".to_owned()),
+        ] {
+            assert!(passes(&*wrapped(passing)));
+        }
+        for lasting in [
+            ObjectError::Absent,
+            ObjectError::Cut,
+            ObjectError::Denied("no".to_owned()),
+            ObjectError::UnknownHost,
+            ObjectError::ChangedHost,
+            ObjectError::Full,
+            ObjectError::ReadOnly,
+            ObjectError::NoProgram("no".to_owned()),
+            ObjectError::Unusable("no".to_owned()),
+        ] {
+            assert!(!passes(&*wrapped(lasting)));
+        }
+        assert!(is_absent(&*wrapped(ObjectError::Absent)) && !is_absent(&*wrapped(ObjectError::Cut)));
     }
 
     #[test]

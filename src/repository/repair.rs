@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     LockGuard, LockOptions, Repository, crypto::hash, errors::rustic_error, handle::READERS, lost::Lost,
-    packs::Blob,
+    packs::Blob, storage::Written,
 };
 use crate::{
     error::{Error, Result},
@@ -290,7 +290,7 @@ impl Repository {
         let json = serde_json::to_vec(index)
             .map_err(|e| Error::failed("cannot write the repository's index").because(&e))?;
         let encrypted = self.cipher.encrypt_file(&json)?;
-        self.storage.write(FileType::Index, hash(&encrypted), &encrypted)
+        self.storage.write(Written::File(FileType::Index), hash(&encrypted), &encrypted)
     }
 
     /// Removes replaced index files.

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustic_core::Id;
 use rustix::{
@@ -128,6 +129,11 @@ impl Root {
     /// Sets the content of `config` that identifies the repository.
     pub(super) fn know_config(&self, content: &[u8]) {
         self.config.get_or_init(|| content.to_owned());
+    }
+
+    /// The content of `config`, if it was read before.
+    pub(super) fn known_config(&self) -> Option<Bytes> {
+        self.config.get().map(|content| Bytes::copy_from_slice(content))
     }
 
     /// Records a file that this process has stored and that a reopened directory must contain.

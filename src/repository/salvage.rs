@@ -17,6 +17,7 @@ use super::{
     packs::{Blob, is_whole},
     repair::{Entries, NewPack, RepairReport},
     rustic_error,
+    storage::Written,
 };
 use crate::{
     error::{Error, Result},
@@ -99,7 +100,7 @@ impl Repository {
             u32::try_from(data.len() - start).map_err(|_| Error::failed("a pack would be too large"))?;
         data.extend_from_slice(&length.to_le_bytes());
         let pack = hash(&data);
-        self.storage.write(FileType::Pack, pack, &data)?;
+        self.storage.write(Written::Data, pack, &data)?;
         report.salvaged += 1;
         Ok(Some(NewPack::new(pack, &stored)))
     }

@@ -1,14 +1,18 @@
 //! The storage of a repository: a directory, or any location that `rustic_backend` can open.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use rustic_backend::BackendOptions;
 use rustic_core::{FileType, Id, ReadBackend, RepositoryBackends, WriteBackend};
 use zeroize::Zeroizing;
 
 use super::{
+    cache::{Cache, Kind},
+    cached::{Cached, Slot},
+    connection::Build,
     errors::{hint, rustic_error},
     local::{LocalStorage, refused},
+    pack_list::PackList,
     remote::RemoteStorage,
     retry::Patience,
     transient::passes,
@@ -20,11 +24,48 @@ use crate::{
 
 /// Storage of a repository.
 #[derive(Clone)]
-pub(super) enum Storage {
+pub(super) struct Storage {
+    place: Place,
+    is_far: bool,
+    cache: Slot,
+}
+
+#[derive(Clone)]
+enum Place {
     /// A directory, possibly on a mounted file system.
     Local(Arc<LocalStorage>),
     /// Anything else.
-    Remote(Arc<dyn WriteBackend>),
+    Remote(Arc<RemoteStorage>),
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// A pack of content.
+    Data,
+    /// A pack of directories.
+    Trees,
+    /// A file of this type, which is not a pack.
+    File(FileType),
+}
+
+impl Written {
+    fn tpe(self) -> FileType {
+        match self {
+            Self::Data | Self::Trees => FileType::Pack,
+            Self::File(tpe) => tpe,
+        }
+    }
+
+    /// The kind of its copies in the cache.
+    fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Trees => Some(Kind::Trees),
+            Self::File(FileType::Index) => Some(Kind::Index),
+            Self::File(FileType::Snapshot) => Some(Kind::Snapshot),
+            Self::Data | Self::File(_) => None,
+        }
+    }
 }
 
 impl Storage {
@@ -38,7 +79,7 @@ impl Storage {
             } else {
                 LocalStorage::open(path, mount, patience)?
             };
-            return Ok(Self::Local(Arc::new(local)));
+            return Ok(Self::new(Place::Local(Arc::new(local)), is_on_network(path)));
         }
         if cfg!(not(feature = "remote-storages")) {
             return Err(Error::usage("this tik-backup was built for repositories in a directory only")
@@ -56,19 +97,43 @@ impl Storage {
         let rest = whole.split_once(':').map(|(_, rest)| rest);
         secrets.extend([Some(whole), rest].into_iter().flatten().map(|text| Zeroizing::new(text.to_owned())));
         let (location, extra) = backend_location(location.expose());
-        if location == "opendal:sftp" {
-            super::sessions::adopt();
-        }
-        let options = BackendOptions::default()
-            .repository(location)
-            .options(extra.into_iter().chain(options).collect::<BTreeMap<_, _>>());
-        let build = move || options.to_backends().map(|backends| backends.repository());
-        let remote = RemoteStorage::open(build, patience).map_err(|e| {
+        let options: BTreeMap<_, _> = extra.into_iter().chain(options).collect();
+        let remote = RemoteStorage::open(builder(location, options), patience).map_err(|e| {
             let error = rustic_error("cannot open the repository's location", e);
             // The library repeats its arguments, including passwords.
             secrets.iter().fold(error, |error, secret| error.redact(secret))
         })?;
-        Ok(Self::Remote(Arc::new(remote)))
+        Ok(Self::new(Place::Remote(Arc::new(remote)), true))
+    }
+
+    fn new(place: Place, is_far: bool) -> Self {
+        Self { place, is_far, cache: Slot::default() }
+    }
+
+    /// A directory as a storage.
+    #[cfg(test)]
+    pub(super) fn of_directory(local: LocalStorage) -> Self {
+        Self::new(Place::Local(Arc::new(local)), false)
+    }
+
+    /// From now on, files of the index, snapshots and directories are read from `cache` if it has them.
+    pub(super) fn use_cache(&self, cache: Cache) {
+        self.cache.set(cache);
+    }
+
+    /// Whether it has a cache.
+    pub(super) fn has_cache(&self) -> bool {
+        self.cache.cache().is_some()
+    }
+
+    /// The same storage, read past the cache.
+    pub(super) fn without_cache(&self) -> Self {
+        Self::new(self.place.clone(), self.is_far)
+    }
+
+    /// Whether each request takes a while: behind a network protocol, or on a network file system.
+    pub(super) fn is_far(&self) -> bool {
+        self.is_far
     }
 
     /// The storage in the form that `rustic_core` requires.
@@ -78,37 +143,60 @@ impl Storage {
 
     /// The storage as a backend.
     pub(super) fn backend(&self) -> Arc<dyn WriteBackend> {
-        match self {
-            Self::Local(local) => local.clone(),
-            Self::Remote(remote) => remote.clone(),
-        }
+        Arc::new(self.cached())
+    }
+
+    fn cached(&self) -> Cached {
+        let (backend, lists_lengths): (Arc<dyn WriteBackend>, _) = match &self.place {
+            Place::Local(local) => (local.clone(), false),
+            Place::Remote(remote) => (remote.clone(), true),
+        };
+        Cached::new(backend, &self.cache, lists_lengths)
     }
 
     /// The local directory, if it is one.
     pub(super) fn local(&self) -> Option<&LocalStorage> {
-        match self {
-            Self::Local(local) => Some(local),
-            Self::Remote(_) => None,
+        match &self.place {
+            Place::Local(local) => Some(local),
+            Place::Remote(_) => None,
         }
+    }
+
+    /// All packs.
+    pub(super) fn packs(&self) -> Result<PackList> {
+        let listed = match &self.place {
+            Place::Local(local) => local.packs(),
+            Place::Remote(remote) => {
+                remote.list_with_size(FileType::Pack).map(|packs| PackList { packs, unfinished: Vec::new() })
+            }
+        };
+        let listed = listed.map_err(|e| rustic_error("cannot list the repository's packs", e))?;
+        self.cached().note_listed(FileType::Pack, &listed.packs);
+        Ok(listed)
     }
 
     /// Stores a file.
-    pub(super) fn write(&self, tpe: FileType, id: Id, data: &[u8]) -> Result<()> {
-        match self {
-            Self::Local(local) => local.write_file(tpe, &id, &[data]).map_err(|e| write_error(tpe, e)),
-            Self::Remote(remote) => remote
+    pub(super) fn write(&self, what: Written, id: Id, data: &[u8]) -> Result<()> {
+        let tpe = what.tpe();
+        match &self.place {
+            Place::Local(local) => local.write_file(tpe, &id, &[data]).map_err(|e| write_error(tpe, e))?,
+            Place::Remote(remote) => remote
                 .write_bytes(tpe, &id, tpe != FileType::Pack, data.to_vec().into())
-                .map_err(|e| rustic_error("cannot write to the repository", e)),
+                .map_err(|e| rustic_error("cannot write to the repository", e))?,
         }
+        if let (Some(cache), Some(kind)) = (self.cache.cache(), what.kind()) {
+            cache.put(kind, &id, data);
+        }
+        Ok(())
     }
 
-    /// Reads a file from the storage itself rather than from the page cache.
+    /// Reads a file from the storage itself rather than from the page cache or our own.
     pub(super) fn read_past_cache(&self, tpe: FileType, id: Id) -> Result<Vec<u8>> {
-        match self {
-            Self::Local(local) => local
+        match &self.place {
+            Place::Local(local) => local
                 .read_file(tpe, &id, true)
                 .map_err(|e| refused(Error::repository("cannot read the written data back"), &e)),
-            Self::Remote(remote) => remote
+            Place::Remote(remote) => remote
                 .read_full(tpe, &id)
                 .map(|bytes| bytes.to_vec())
                 .map_err(|e| rustic_error("cannot read the written data back", e)),
@@ -119,6 +207,29 @@ impl Storage {
     pub(super) fn verify_identity(&self) -> Result<()> {
         self.local().map_or(Ok(()), LocalStorage::verify_identity)
     }
+}
+
+/// Types of file systems that are usually on another machine: NFS, SMB, FUSE, 9P, Ceph, AFS.
+const NETWORK: [u64; 8] =
+    [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+
+fn is_on_network(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|found| NETWORK.contains(&(found.f_type as u64 & 0xffff_ffff)))
+}
+
+/// Connects to a storage behind a network protocol.
+fn builder(location: String, options: BTreeMap<String, String>) -> Box<Build> {
+    if location == "opendal:sftp" {
+        // Only the library can limit the bandwidth, and its connections outlive their owner.
+        #[cfg(feature = "remote-storages")]
+        if !options.contains_key("throttle") {
+            let leftovers = super::sftp::Leftovers::default();
+            return Box::new(move || super::sftp::connect(&options, &leftovers));
+        }
+        super::sessions::adopt();
+    }
+    let options = BackendOptions::default().repository(location).options(options);
+    Box::new(move || options.to_backends().map(|backends| backends.repository()))
 }
 
 /// Maps short forms of locations to the names of backends, with the options that follow from them.

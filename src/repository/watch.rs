@@ -129,15 +129,16 @@ impl Watch {
         Ok(Some(present))
     }
 
-    /// The present state of the repository.
+    /// The present state of the repository, read from the storage itself.
     pub(super) fn present(&self) -> Result<Present> {
-        let known = KnownBlobs::load(&self.open()?, &*self.storage.backend())?;
-        let reader = self.open()?.to_indexed().map_err(super::known::unreadable_index)?;
+        let storage = self.storage.without_cache();
+        let known = KnownBlobs::load(&self.open(&storage)?, &storage)?;
+        let reader = self.open(&storage)?.to_indexed().map_err(super::known::unreadable_index)?;
         Ok(Present { reader, known })
     }
 
-    fn open(&self) -> Result<Opened> {
-        new_handle(&self.storage)?
+    fn open(&self, storage: &Storage) -> Result<Opened> {
+        new_handle(storage)?
             .open(&Credentials::Masterkey(self.key.clone()))
             .map_err(|e| rustic_error("cannot open the repository", e))
     }

@@ -28,6 +28,8 @@ const SOCKET_PATH: usize = 107;
 const START: Duration = Duration::from_secs(120);
 /// The time limit for a server to stop when it is removed.
 const THROWN_AWAY: Duration = Duration::from_secs(15);
+/// How often a server or tool that starts is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 /// The number of bytes of a log that are read for an error.
 const LOG_END: u64 = 64 * 1024;
 /// Lines of a log that an error shows.
@@ -163,7 +165,7 @@ impl Daemon {
                 cancel.check()?;
                 return Err(self.broken(&format!("{what} took too long")));
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(LOOK);
         }
     }
 
@@ -187,7 +189,7 @@ impl Daemon {
             if begin.elapsed() > START {
                 return Err(self.broken("the scratch server did not become ready"));
             }
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(LOOK);
         }
         let (pid, seconds) = (self.pid(), begin.elapsed().as_secs_f64());
         tracing::debug!(program, pid, seconds, "a scratch server is ready");

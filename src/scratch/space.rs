@@ -15,6 +15,8 @@ use crate::{
 
 /// The size of an empty server.
 const SERVER: u64 = 256 << 20;
+/// Free space that is plenty for an empty server.
+const AMPLE: u64 = 4 * SERVER;
 /// The size of a restored database with its indexes and logs, as a multiple of its dump.
 const FACTOR: u64 = 2;
 
@@ -43,6 +45,11 @@ impl Space {
     /// The disk space of `dir`, of which `keep` bytes stay free.
     pub(crate) fn new(dir: &Path, keep: u64) -> Self {
         Self { dir: dir.to_owned(), keep, reserved: Mutex::new(0), freed: Condvar::new() }
+    }
+
+    /// Whether there is plenty of space, so that a server that may not be needed takes none from others.
+    pub(crate) fn is_ample(&self) -> bool {
+        free(&self.dir).is_ok_and(|free| free > self.keep.saturating_add(AMPLE))
     }
 
     /// Waits until there is space for a dump of this many bytes. Fails if there is too little even without other reservations.

@@ -33,6 +33,11 @@ const MAX_DURATION: Duration = Duration::from_secs(6 * 3600);
 /// Size from which only a part of the files is read, if a part is configured.
 const SAMPLE_OVER: u64 = 256 * GIB;
 
+/// More processes for one item are of no use: its largest table limits it.
+const MOST_PROCESSES: usize = 4;
+/// Connections that one scratch server accepts unless it is configured otherwise.
+const CONNECTIONS: usize = 100;
+
 /// What happens if a scratch server cannot be confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SandboxRule {
@@ -86,6 +91,25 @@ impl Default for DrillConfig {
             postgres_settings: BTreeMap::new(),
         }
     }
+}
+
+impl DrillConfig {
+    /// How many processes may restore or read one of `items` at the same time: all items together use about as many as the
+    /// machine has processors.
+    pub fn processes(&self, items: usize) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let connections = self.postgres_settings.get("max_connections");
+        let connections = connections.and_then(|text| text.trim().parse().ok()).unwrap_or(CONNECTIONS);
+        processes(cores, self.jobs.min(items), connections)
+    }
+}
+
+/// The processes of each of the items that are proven at the same time. They use three fifths of a server's connections at most:
+/// each item has a session of its own besides, and ended sessions stay for a moment.
+fn processes(cores: usize, items: usize, connections: usize) -> usize {
+    let items = items.max(1);
+    let connected = (connections / 5 * 3 / items).max(1);
+    (cores / items).clamp(1, MOST_PROCESSES.min(connected))
 }
 
 /// Reads the section.
@@ -169,4 +193,18 @@ fn is_parameter(name: &str) -> bool {
         word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'$')
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_share_the_processors() {
+        let of = |cores, items| processes(cores, items, CONNECTIONS);
+        assert_eq!([of(1, 1), of(2, 1), of(4, 2), of(8, 0), of(64, 1)], [1, 2, 2, 4, 4]);
+        assert_eq!([of(2, 4), of(128, 30), of(256, 64)], [1, 2, 1]);
+        let few = |connections| processes(16, 2, connections);
+        assert_eq!([few(100), few(10), few(5), few(0)], [4, 3, 1, 1]);
+    }
 }

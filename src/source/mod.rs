@@ -63,6 +63,13 @@ pub trait Source: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Begins the dump of an item before there is a sink for it. `None` if the source cannot do this for the item.
+    ///
+    /// What has begun holds on the server only what a dump holds while it is read slowly. It is ended by dropping it.
+    fn begin(&self, _item: &Item, _cancel: &Cancel) -> Option<Result<Box<dyn Begun>>> {
+        None
+    }
+
     /// Streams one item into `sink` and returns its manifest. After an error the data stored so far is not committed.
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest>;
 
@@ -83,6 +90,12 @@ pub trait Source: Send + Sync {
     fn try_again(&self, _item: &Item) -> bool {
         false
     }
+}
+
+/// A dump that has begun, see [`Source::begin`].
+pub trait Begun: Send {
+    /// Streams the item into `sink`, as [`Source::dump`] does.
+    fn store(self: Box<Self>, sink: &dyn Sink) -> Result<Manifest>;
 }
 
 /// The result of discovery.

@@ -40,6 +40,8 @@ pub struct Options {
     pub verify: bool,
     /// How many connections to the target are used at most; by default as many as this machine has processors, up to four.
     pub jobs: Option<usize>,
+    /// Do not count rows, because the caller reads everything back and compares it (PostgreSQL).
+    pub uncounted: bool,
     /// Restore setuid and setgid bits and capabilities, and create devices (`--to`).
     pub privileged: bool,
     /// The target is a scratch server: nothing outside of it may be accessed, and it needs no write-ahead log.
@@ -66,7 +68,8 @@ impl Options {
 
     /// Refuses a number of connections for a kind of database or storage that does not use it.
     pub(super) fn refuse_jobs(&self, kind: &str) -> Result<()> {
-        Self::refuse(&[(self.jobs.is_some(), "--jobs")], kind, "leave it out: only PostgreSQL uses it")
+        let hint = "leave it out: only PostgreSQL, MySQL and MariaDB use it";
+        Self::refuse(&[(self.jobs.is_some(), "--jobs")], kind, hint)
     }
 
     /// Refuses options that this kind of database does not support: `given` and name of each.

@@ -27,6 +27,8 @@ struct Inner {
     reason: OnceLock<String>,
     /// The parent flag.
     parent: Option<Cancel>,
+    /// Another flag that sets this one, see [`Cancel::follow`].
+    followed: OnceLock<Cancel>,
 }
 
 impl Cancel {
@@ -47,6 +49,12 @@ impl Cancel {
         Self { inner: Arc::new(Inner { parent: Some(self.clone()), ..Inner::default() }) }
     }
 
+    /// From now on, this flag is also set when `other` is, for work that becomes a part of another one after it has begun.
+    /// `other` must not be a child of this flag; only the first call has an effect.
+    pub fn follow(&self, other: &Self) {
+        self.inner.followed.get_or_init(|| other.clone());
+    }
+
     /// Sets the flag of all clones and children. The first reason is kept.
     pub fn cancel(&self, reason: impl Into<String>) {
         self.inner.reason.get_or_init(|| reason.into());
@@ -55,7 +63,12 @@ impl Cancel {
 
     /// Whether [`Cancel::cancel`] was called, on this flag or on one that it is a child of.
     pub fn is_cancelled(&self) -> bool {
-        self.is_set() || self.inner.parent.as_ref().is_some_and(Self::is_cancelled)
+        self.is_set() || self.above().any(Self::is_cancelled)
+    }
+
+    /// The flags that set this one.
+    fn above(&self) -> impl Iterator<Item = &Self> {
+        self.inner.parent.iter().chain(self.inner.followed.get())
     }
 
     fn is_set(&self) -> bool {
@@ -80,7 +93,7 @@ impl Cancel {
         if self.is_set() {
             return self.inner.reason.get().map(String::as_str);
         }
-        self.inner.parent.as_ref().and_then(Self::reason)
+        self.above().find_map(Self::reason)
     }
 
     /// Puts the reason, if there is one, in front of an error that is its consequence.
@@ -143,6 +156,16 @@ mod tests {
         // Another error may use the same words.
         let other = cancel.explain(Error::failed("writing: the disk is full"));
         assert_eq!(other.to_string(), "stopped: the disk is full: writing: the disk is full");
+    }
+
+    #[test]
+    fn work_that_became_a_part_of_another_stops_with_it() {
+        let (begun, whole) = (Cancel::new().child(), Cancel::new());
+        whole.child().cancel("another part");
+        begun.follow(&whole);
+        assert!(!begun.is_cancelled());
+        whole.cancel("the storage is full");
+        assert_eq!(begun.check().unwrap_err().to_string(), "stopped: the storage is full");
     }
 
     #[test]

@@ -92,6 +92,21 @@ impl ChildInput {
         }
     }
 
+    /// Fails if the tool has ended or the stop flag is set, for callers that have nothing to write at present.
+    pub fn check(&mut self) -> io::Result<()> {
+        if self.failed.is_none() && self.pipe.is_some() {
+            match self.process.wait(Some(Duration::ZERO), &self.cancel) {
+                Err(Stop::Silent(_)) => return Ok(()),
+                Err(stop) => self.failed = Some(self.process.stopped(stop, "waiting for it")),
+                Ok(_) => self.failed = Some(self.broken()),
+            }
+        }
+        match &self.failed {
+            Some(error) => Err(io::Error::other(error.clone())),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the tool stopped reading before the end of the data, regardless of its exit status.
     pub fn has_stopped(&self) -> bool {
         self.failed.is_some()
@@ -207,6 +222,21 @@ mod tests {
         let error =
             std::iter::repeat_with(|| input.write_all(&chunk)).find_map(|result| result.err()).unwrap();
         assert!(error.to_string().contains("ended before it had read all data"), "{error}");
+    }
+
+    #[test]
+    fn a_tool_that_ends_while_nothing_is_written_is_noticed() {
+        let mut input = sh("read line; echo 'no such table' >&2; exit 1").spawn_input().unwrap();
+        input.check().unwrap();
+        input.write_all(b"x\n").unwrap();
+        let first = std::iter::repeat_with(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            input.check()
+        })
+        .find_map(|result| result.err())
+        .unwrap();
+        assert_eq!(into_error(first).to_string(), "sh (pg/shop) failed with exit status 1: no such table");
+        assert!(input.check().is_err() && input.write_all(b"x").is_err(), "it stays an error");
     }
 
     #[test]

@@ -2,22 +2,18 @@
 
 use std::{
     fmt::Display,
-    sync::mpsc::{self, RecvTimeoutError},
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
     config::{Config, RepositoryConfig},
-    error::{Error, Passing, Result},
-    repository::{Patience, Repository},
+    error::Result,
+    repository::{Asked, Patience, Repository},
     stream::cancel::Cancel,
 };
 
 /// How long to wait for an answer of the storage.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a wait checks for cancellation.
-const STEP: Duration = Duration::from_millis(200);
 
 /// Opens the repository with a timeout: access to a network storage can block for ever.
 pub(crate) fn open_within(
@@ -54,37 +50,18 @@ pub(crate) fn while_answering<T: Send + 'static>(
 
 fn wait<T: Send + 'static>(
     location: &dyn Display,
-    (patience, waited): (Duration, &dyn Fn() -> Duration),
+    limit: (Duration, &dyn Fn() -> Duration),
     cancel: &Cancel,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T> {
-    let (sender, receiver) = mpsc::channel();
-    thread::Builder::new()
-        .name("storage".to_owned())
-        // The result is dropped if nothing waits for it any more.
-        .spawn(move || drop(sender.send(work())))
-        .map_err(|error| Error::failed("cannot read the repository").because(&error))?;
-    loop {
-        cancel.check()?;
-        match receiver.recv_timeout(STEP) {
-            Ok(done) => return Ok(done),
-            Err(RecvTimeoutError::Timeout) if waited() < patience => {}
-            Err(RecvTimeoutError::Timeout) => {
-                let seconds = patience.as_secs();
-                return Err(Error::repository(format!("{location} does not answer within {seconds} s"))
-                    .passes(Passing::Storage)
-                    .hint("check the storage, its mount and the network"));
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::failed("reading the repository panicked"));
-            }
-        }
-    }
+    Asked::begin(location, work)?.wait(limit, cancel)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
 
     #[test]

@@ -171,6 +171,19 @@ impl Hold {
         });
     }
 
+    /// As [`Self::wait_reached`], and until the run of the program with this state directory has begun to store the item: a dump is begun
+    /// while the repository is still being opened.
+    #[track_caller]
+    pub fn wait_reached_within(&self, by: &mut Running, state_dir: &Path, item: &str) {
+        self.wait_reached(by);
+        wait_until("the run stores the item", || {
+            assert!(!by.has_ended(), "it ended before:\n{}", by.stderr());
+            let files = fs::read_dir(state_dir.join("running")).into_iter().flatten().flatten();
+            let mut progress = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+            progress.any(|text| text.contains(&format!("\"item\":\"{item}\"")))
+        });
+    }
+
     /// Lets the script continue.
     #[track_caller]
     pub fn release(&self) {

@@ -1,7 +1,7 @@
 /* Makes calls on files below $SHIM_ROOT fail, for tests of what the program does about it.
  *
  * $SHIM_RULES has a line for each rule: CALL WHERE WHAT SKIP COUNT PERIOD
- *   CALL    write, read, fsync (of a file), dirsync (fsync of a folder) or sync (fsync of either)
+ *   CALL    write, read (also at an offset), fsync (of a file), dirsync (fsync of a folder) or sync (fsync of either)
  *   WHERE   a text that must occur in the file's path below the root, or * for every file
  *   WHAT    the number of an error, flip (a bit of the data) or kill (this process, with SIGKILL)
  *   SKIP    that many matching calls pass first
@@ -124,4 +124,14 @@ int fsync(int fd) {
     struct stat status;
     int folder = fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
     return fails(hit(folder ? "dirsync" : "fsync", fd)) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+ssize_t pread64(int fd, void *data, size_t length, off64_t offset) {
+    const struct rule *rule = hit("read", fd);
+    if (fails(rule))
+        return -1;
+    ssize_t count = syscall(SYS_pread64, fd, data, length, offset);
+    if (rule != NULL && count > 0)
+        ((char *)data)[count / 2] ^= 1;
+    return count;
 }

@@ -27,7 +27,7 @@ fn unknown_keys_are_named_with_line_path_and_the_nearest_key() {
     );
     one_problem(
         with("\"st ate\" = 1\n"),
-        "4: repository.\"st ate\": unknown key; the valid keys are location, location_file, password_file, mount, host, compression, verify_writes, min_free, lock_wait, retry_for, pack_size, options, options_files",
+        "4: repository.\"st ate\": unknown key; the valid keys are location, location_file, password_file, mount, host, compression, verify_writes, min_free, lock_wait, retry_for, cache, pack_size, options, options_files",
     );
 }
 

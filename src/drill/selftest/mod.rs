@@ -29,10 +29,13 @@ use crate::{
         GLOBALS, KINDS, Kind, MANIFEST,
         manifest::Manifest,
         subject::{Named, Subject, Subjects, Target},
-        verify::{Fault, Globals, Proven, Setup, files::Part},
+        verify::{Ahead, Fault, Globals, Proven, Setup, files::Part},
     },
     stream::{cancel::Cancel, files::Files},
 };
+
+/// Content is divided among this many processes, whatever the machine has.
+const SELF_TEST_PROCESSES: usize = 2;
 
 /// One way in which something was damaged, or attacked.
 #[derive(Debug, Clone, Serialize)]
@@ -325,8 +328,15 @@ impl Bench<'_> {
             siblings: None,
             damage,
         };
-        let setup =
-            Setup { drill: self.drill, client_dirs: Vec::new(), cancel: self.cancel, notice: &|_| {} };
+        let setup = Setup {
+            drill: self.drill,
+            client_dirs: Vec::new(),
+            processes: SELF_TEST_PROCESSES,
+            eager: true,
+            ahead: &Ahead::default(),
+            cancel: self.cancel,
+            notice: &|_| {},
+        };
         pool::prove(&setup, pool, &job)
     }
 }

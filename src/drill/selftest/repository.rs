@@ -49,6 +49,7 @@ impl Stored {
             min_free: 0,
             lock_wait: Duration::from_secs(60),
             retry_for: Duration::ZERO,
+            cache: None,
             pack_size: 4 << 20,
             options: BTreeMap::new(),
             options_files: BTreeMap::new(),

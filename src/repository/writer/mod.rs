@@ -78,6 +78,8 @@ pub(super) struct Shared {
     found: Mutex<(Vec<String>, Option<Error>)>,
     /// The repository's id.
     repository: String,
+    /// Bytes of all packs of the repository.
+    packed: Arc<Mutex<Option<u64>>>,
     options: WriteOptions,
     /// Blobs that are claimed and not in a pack yet.
     blobs: Tickets,
@@ -106,6 +108,9 @@ impl Shared {
     fn pack_stored(&self, pack: rustic_core::Id, bytes: u64) {
         tracing::debug!(pack = &pack.to_hex().as_str()[..8], bytes, "pack stored");
         self.watch.stored(pack);
+        if let Some(all) = self.packed.lock().as_mut() {
+            *all += bytes;
+        }
     }
 
     /// The error that ended the run, if there is one.
@@ -160,6 +165,7 @@ pub(super) struct Parts {
     pub(super) known: KnownBlobs,
     pub(super) watch: Watch,
     pub(super) repository: String,
+    pub(super) packed: Arc<Mutex<Option<u64>>>,
     pub(super) options: WriteOptions,
     pub(super) cancel: Cancel,
     pub(super) lock: Arc<LockGuard>,
@@ -167,7 +173,8 @@ pub(super) struct Parts {
 
 impl RunWriter {
     pub(super) fn start(parts: Parts) -> Result<Self> {
-        let Parts { storage, cipher, chunker, known, watch, repository, options, cancel, lock } = parts;
+        let Parts { storage, cipher, chunker, known, watch, repository, packed, options, cancel, lock } =
+            parts;
         let workers = options.workers.max(1);
         let (pack_tx, pack_rx) = bounded::<FullPack>(1);
         let (spare_tx, spare_rx) = bounded(STORE_THREADS + 2);
@@ -180,6 +187,7 @@ impl RunWriter {
             watch,
             found: Mutex::default(),
             repository,
+            packed,
             data: packer(BlobType::Data),
             trees: packer(BlobType::Tree),
             options,

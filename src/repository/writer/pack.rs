@@ -124,6 +124,11 @@ impl Packer {
 }
 
 impl FullPack {
+    /// Whether it is a pack of directories.
+    pub(super) fn holds_trees(&self) -> bool {
+        self.blobs.first().is_some_and(|blob| blob.tpe == BlobType::Tree)
+    }
+
     /// Appends the encrypted header, which makes `data` a complete pack file.
     pub(super) fn close(&mut self, cipher: &Cipher) -> Result<()> {
         let start = self.data.len();

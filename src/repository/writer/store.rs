@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    repository::crypto::hash,
+    repository::{crypto::hash, storage::Written},
 };
 
 /// An index file is written before the end of a run when this many blobs are not indexed: if a run of many hours is killed, the
@@ -62,7 +62,8 @@ impl Store {
         let id = hash(&pack.data);
         let size = pack.data.len() as u64;
         self.require_reserve()?;
-        self.shared.storage.write(FileType::Pack, id, &pack.data)?;
+        let what = if pack.holds_trees() { Written::Trees } else { Written::Data };
+        self.shared.storage.write(what, id, &pack.data)?;
         if self.shared.options.verify_writes {
             self.read_back(id, &pack.data)?;
         }
@@ -138,7 +139,7 @@ impl Store {
     pub(super) fn write_encrypted(&self, tpe: FileType, json: &[u8]) -> Result<rustic_core::Id> {
         let encrypted = self.shared.cipher.encrypt_file(json)?;
         let id = hash(&encrypted);
-        self.shared.storage.write(tpe, id, &encrypted)?;
+        self.shared.storage.write(Written::File(tpe), id, &encrypted)?;
         Ok(id)
     }
 }

@@ -10,6 +10,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use rustix::fs::FileType;
@@ -55,7 +56,8 @@ pub(super) enum Repository {
 #[derive(Default)]
 pub(super) struct Protected {
     places: Vec<Place>,
-    signs: Signs,
+    /// Read when a directory is found that looks like a repository: the configured one may be on a slow storage.
+    signs: OnceLock<Signs>,
 }
 
 impl Protected {
@@ -66,9 +68,12 @@ impl Protected {
             let meta = fs::metadata(&path).ok()?;
             Some(Place { what, path, identity: (meta.dev(), meta.ino()) })
         };
-        let places: Vec<Place> = places.iter().filter_map(found).collect();
-        let repository = places.iter().find_map(|place| Signs::of(&place.path));
-        Self { signs: repository.unwrap_or_default(), places }
+        Self { places: places.iter().filter_map(found).collect(), signs: OnceLock::new() }
+    }
+
+    fn signs(&self) -> &Signs {
+        let read = || self.places.iter().find_map(|place| Signs::of(&place.path)).unwrap_or_default();
+        self.signs.get_or_init(read)
     }
 
     /// The description of a directory, if it must not be backed up.
@@ -113,20 +118,17 @@ impl Protected {
     /// Whether an open directory that is a repository has the `config` or a key of the configured one.
     fn is_own(&self, folder: BorrowedFd<'_>) -> bool {
         let config = read_start(folder, c"config", LARGEST_CONFIG);
-        if config.is_some() && config == self.signs.config {
+        let signs = self.signs();
+        if config.is_some() && config == signs.config {
             return true;
         }
         let keys = open_folder(folder, c"keys").map(|keys| names(keys.as_fd()).names).unwrap_or_default();
-        let own =
-            |(name, _): &(CString, FileType)| self.signs.keys.contains(OsStr::from_bytes(name.to_bytes()));
+        let own = |(name, _): &(CString, FileType)| signs.keys.contains(OsStr::from_bytes(name.to_bytes()));
         keys.iter().any(own)
     }
 
     /// Whether the directory at a path is a copy of the repository. It is not listed, as it may hold many names.
     fn is_copy(&self, path: &Path) -> bool {
-        if self.signs.config.is_none() && self.signs.keys.is_empty() {
-            return false;
-        }
         let Ok(folder) = open_top(path) else { return false };
         PARTS.into_iter().all(|part| stat_name(folder.as_fd(), part).is_ok()) && self.is_own(folder.as_fd())
     }

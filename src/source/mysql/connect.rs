@@ -188,6 +188,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The password, which is replaced in everything that the tools print.
+    pub(super) fn password(&self) -> Option<&Secret> {
+        self.password.as_deref()
+    }
+
     /// The dump tool, without any further argument.
     pub fn dump(&self) -> Command {
         self.command(&self.client.dump)

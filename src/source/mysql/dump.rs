@@ -12,6 +12,7 @@ use super::{
     broken::LeftOut,
     clients::{Client, Flavour, Version},
     code::{complaint, lacks_masking_policies},
+    connect::Connection,
     discover::Server,
     ends::Ends,
     events::{self, Appended},
@@ -20,6 +21,7 @@ use super::{
     inventory::{Inventory, Objects, listed},
     script::{Head, ScriptReader, ScriptSummary, Substitute},
     session::{Session, quote_literal},
+    shares::{self, Share},
     versioned::Versioned,
 };
 use crate::{
@@ -66,21 +68,18 @@ pub(super) fn dump(
     let plan = Plan::make(&session, server, database, &described)?;
     let mut inexact = exact::Plan::ask(&session, server, database, versioned.history())?;
     inexact.leave_out(|name| left_out.has(name));
-    let item = source.item_name(database);
-    let exact = Exact::begin(inexact, &connection, database, &item, source.idle_timeout, cancel)?;
-
-    let command = connection
-        .dump()
-        .args(OPTIONS)
-        .args(plan.options(server.flavour))
-        .args(versioned.options())
-        .args(left_out.arguments(database))
-        .item(item)
-        .idle_timeout(source.idle_timeout)
-        .cancel(cancel);
     // The dump may take hours.
     session.pause();
-    let streamed = stream(source, client, command, database, plan, exact, sink)?;
+    let dump = Dump { source, client, connection: &connection, database, left_out: &left_out, cancel, sink };
+    let history = versioned.options();
+    let streamed = match source.shares {
+        1 => dump.run(&Share::All, plan, inexact, history)?,
+        number => {
+            let shares = shares::of(&session, database, &before, number)?;
+            session.pause();
+            shares::run(&dump, &shares, &plan, &inexact, history)?
+        }
+    };
     manifest.left_out.extend(streamed.inexact.iter().cloned());
     manifest.notes.extend(streamed.inexact);
     let after = Inventory::ask(&session, database)?.without(&left_out);
@@ -105,47 +104,73 @@ pub(super) fn dump(
 }
 
 /// The result of a stored, complete dump.
-struct Streamed {
-    bytes: u64,
-    summary: ScriptSummary,
+pub(super) struct Streamed {
+    pub(super) bytes: u64,
+    pub(super) summary: ScriptSummary,
     /// The messages of the tool.
-    warnings: String,
+    pub(super) warnings: String,
     /// Notes about values that may not be exact.
-    inexact: Vec<String>,
+    pub(super) inexact: Vec<String>,
 }
 
-/// Stores the output of the tool, with the parts that it cannot write correctly.
-fn stream(
-    source: &Mysql,
-    client: &Client,
-    command: Command,
-    database: &str,
-    plan: Plan,
-    exact: Exact,
-    sink: &dyn Sink,
-) -> Result<Streamed> {
-    let first = Complaint::default();
-    let child = first.watch(command).arg("--").arg(database).spawn_output()?;
-    let child = Ends::new(Head::new(child, client.flavour == Flavour::Mariadb), plan.open_ends);
-    let fault = exact.unreadable();
-    let exact = exact.is_needed().then_some(exact);
-    let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
-    let stored = sink.store(DUMP, &mut tap).map_err(|error| {
-        let read = fault.lock().take();
-        source.found_unreadable(database, read, hints::explain(error))
-    })?;
-    let ScriptTap { stream, script } = tap;
-    let summary = script.finish();
-    let (child, exact) = stream.into_inner().into_parts();
-    let warnings = child.into_inner().into_inner().messages();
-    require_complete(&summary, client, &warnings)?;
-    first.require_none(client)?;
-    let inexact = exact.map(|exact| exact.notes()).unwrap_or_default();
-    Ok(Streamed { bytes: stored.bytes, summary, warnings, inexact })
+/// A dump of a database.
+pub(super) struct Dump<'a> {
+    source: &'a Mysql,
+    client: &'a Client,
+    connection: &'a Connection,
+    database: &'a str,
+    left_out: &'a LeftOut,
+    cancel: &'a Cancel,
+    sink: &'a dyn Sink,
+}
+
+impl Dump<'_> {
+    /// Stores the output of the tool, with the parts that it cannot write correctly.
+    pub(super) fn run(
+        &self,
+        share: &Share,
+        plan: Plan,
+        mut inexact: exact::Plan,
+        history: Option<&'static str>,
+    ) -> Result<Streamed> {
+        let Self { source, client, connection, database, left_out, cancel, sink } = *self;
+        inexact.leave_out(|name| !share.has(name));
+        let item = source.item_name(database);
+        let exact = Exact::begin(inexact, connection, database, &item, source.idle_timeout, cancel)?;
+        let command = connection
+            .dump()
+            .args(OPTIONS)
+            .args(plan.options(client.flavour))
+            .args(history)
+            .args(left_out.arguments(database))
+            .args(share.options(database))
+            .item(item)
+            .idle_timeout(source.idle_timeout)
+            .cancel(cancel);
+        let first = Complaint::default();
+        let child = first.watch(command).arg("--").arg(database).args(share.tables()).spawn_output()?;
+        let child = Ends::new(Head::new(child, client.flavour == Flavour::Mariadb), plan.open_ends);
+        let fault = exact.unreadable();
+        let exact = exact.is_needed().then_some(exact);
+        let mut tap = ScriptTap::new(Appended::new(Substitute::new(child, exact), plan.events));
+        let stored = sink.store(DUMP, &mut tap).map_err(|error| {
+            let read = fault.lock().take();
+            source.found_unreadable(database, read, hints::explain(error))
+        })?;
+        let ScriptTap { stream, script } = tap;
+        let summary = script.finish();
+        let (child, exact) = stream.into_inner().into_parts();
+        let warnings = child.into_inner().into_inner().messages();
+        require_complete(&summary, client, &warnings)?;
+        first.require_none(client)?;
+        let inexact = exact.map(|exact| exact.notes()).unwrap_or_default();
+        Ok(Streamed { bytes: stored.bytes, summary, warnings, inexact })
+    }
 }
 
 /// Parts of a database that the dump tool cannot write correctly.
-struct Plan {
+#[derive(Clone)]
+pub(super) struct Plan {
     /// Events that it cannot write, as the end of the script; empty if it can.
     events: Vec<u8>,
     /// Whether the tool writes the events.
@@ -163,6 +188,11 @@ impl Plan {
             tool_writes_events: !ours,
             open_ends: mysql && events::have_open_ends(session, database)?,
         })
+    }
+
+    /// Of a dump of tables only.
+    pub(super) fn of_tables(&self) -> Self {
+        Self { events: Vec::new(), tool_writes_events: false, open_ends: self.open_ends }
     }
 
     fn options(&self, flavour: Flavour) -> impl Iterator<Item = &'static str> {

@@ -26,6 +26,7 @@ pub mod scratch;
 pub mod script;
 mod selftest;
 pub mod session;
+mod shares;
 mod verify;
 mod versioned;
 
@@ -63,6 +64,8 @@ pub struct Mysql {
     exclude_tables: Patterns,
     /// Whether the history of tables with system versioning is dumped where that is possible.
     history: bool,
+    /// The number of dump tools that read a database at the same time: 1 wherever others may write.
+    shares: usize,
     idle_timeout: Duration,
     params: ConnectParams,
     clients: Clients,
@@ -79,6 +82,7 @@ impl Mysql {
             config: config.server.clone(),
             exclude_tables: config.exclude_tables.clone(),
             history: true,
+            shares: 1,
             idle_timeout: source.idle_timeout,
             params: ConnectParams::configured(&config.server)?,
             clients: Clients::find(&config.server.client_dirs),
@@ -96,6 +100,7 @@ impl Mysql {
             config,
             exclude_tables: Patterns::default(),
             history: true,
+            shares: 1,
             idle_timeout,
             params,
             clients,
@@ -107,6 +112,12 @@ impl Mysql {
     /// Dumps of tables with system versioning only the current rows, as all dumps of earlier versions did.
     pub(crate) fn without_history(mut self) -> Self {
         self.history = false;
+        self
+    }
+
+    /// Several dump tools read a database at the same time, each some of its tables. Nothing may be written meanwhile.
+    pub(crate) fn in_shares(mut self, number: usize) -> Self {
+        self.shares = number.max(1);
         self
     }
 

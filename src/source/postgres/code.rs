@@ -126,6 +126,14 @@ const PASSING: [(Sign, Passing); 21] = {
     ]
 };
 
+/// The statement that failed, as `pg_dump` repeats it. Its reason, usually the time limit, is in the language of the server.
+const LOCKING: Sign = Sign::Text(&["LOCK TABLE"]);
+
+/// Whether `pg_dump` failed when it locked its tables.
+pub(super) fn failed_to_lock(said: &str) -> bool {
+    LOCKING.fits(None, said)
+}
+
 /// Whether an error is temporary; `state` is the server's SQLSTATE, if known.
 pub(super) fn passing(state: Option<SqlState>, said: &str) -> Option<Passing> {
     PASSING.iter().find(|(sign, _)| sign.fits(state, said)).map(|(_, passing)| *passing)
@@ -149,6 +157,14 @@ mod tests {
         ] {
             assert_eq!(passing(None, message), expected, "{message}");
         }
+    }
+
+    #[test]
+    fn a_failure_to_lock_is_told_from_others() {
+        let said = "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+                    pg_dump: detail: Query was: LOCK TABLE public.prices IN ACCESS SHARE MODE";
+        assert!(failed_to_lock(said) && passing(None, said).is_none());
+        assert!(!failed_to_lock("ERROR:  canceling statement due to statement timeout"));
     }
 
     #[test]

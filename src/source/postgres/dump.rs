@@ -6,9 +6,11 @@ use super::{
     DUMP, Database, Detail, Extension, LargeObjectCount, Postgres, SchemaObject, Sequence, ServerSetting,
     archive::ArchiveSummary,
     clients::Client,
+    code,
     connect::Connection,
     detail,
     discover::Server,
+    divide::{self, Division, Share},
     hints,
     inventory::Inventory,
     moment::{self, Moment, Used},
@@ -18,10 +20,14 @@ use super::{
 };
 use crate::{
     error::{Error, Passing, Result},
-    source::manifest::{Digested, File, Manifest, Object, Tool},
+    source::{
+        Begun,
+        manifest::{Digested, File, Manifest, Object, Tool},
+    },
     stream::{
         cancel::Cancel,
         child::{ChildOutput, Command, into_error},
+        process::ToolMessages,
         sink::Sink,
     },
 };
@@ -51,14 +57,25 @@ const CONVERTIBLE: [&str; 14] = [
 const EXTENSIONS: &str =
     "SELECT extname AS name, extversion AS version FROM pg_catalog.pg_extension ORDER BY extname";
 
-/// Streams a database into `sink`.
-pub(super) fn dump(
+/// A database whose dump has begun.
+pub(super) struct DatabaseDump {
+    manifest: Manifest,
+    server: Server,
+    client: Client,
+    server_settings: Vec<ServerSetting>,
+    begun: Reading,
+    /// Set if one of several processes fails.
+    stop: Cancel,
+}
+
+/// Begins the dump of a database. Rows that further processes of the `division` read are digested only.
+pub(super) fn begin(
     source: &Postgres,
     server: &Server,
     database: &str,
-    sink: &dyn Sink,
+    division: Division,
     cancel: &Cancel,
-) -> Result<Manifest> {
+) -> Result<DatabaseDump> {
     let (client, connection) = source.tools(server)?;
     let connection = connection.for_reading();
     let mut manifest = Manifest::begin(&source.name, database, "postgres");
@@ -70,48 +87,73 @@ pub(super) fn dump(
     let via_root =
         basics.partitioned && client.major >= 11 && settings::rows_may_move(&mut session, server.major)?;
     let template = basics.template;
-    let dumping =
-        Dumping { source, server, client, connection: &connection, database, basics, via_root, cancel };
+    let stop = cancel.child();
+    let dumping = Dumping {
+        source,
+        server,
+        client,
+        connection: &connection,
+        database,
+        basics,
+        via_root,
+        division,
+        stop: &stop,
+    };
     let (moment, begun) = moment::with_moment(&mut session, server, template, cancel, |session, moment| {
         dumping.begin(session, moment)
     })?;
     // One connection less while the rows are read.
     drop(session);
-    let Begun { described, extensions, inventory, first, output } = begun;
     manifest.started = moment.started;
     manifest.consistency = moment.consistency;
     manifest.notes = moment.notes;
+    Ok(DatabaseDump {
+        manifest,
+        server: server.clone(),
+        client: client.clone(),
+        server_settings,
+        begun,
+        stop,
+    })
+}
 
-    let mut tap = ArchiveTap::new(io::Cursor::new(first).chain(output));
-    let stored = sink.store(DUMP, &mut tap).map_err(hints::explain)?;
-    let (summary, stream) = tap.finish();
-    let (_, output) = stream.into_inner();
-    let warnings = output.messages();
-    if stored.bytes == 0 {
-        return Err(
-            Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
-        );
+impl Begun for DatabaseDump {
+    fn store(self: Box<Self>, sink: &dyn Sink) -> Result<Manifest> {
+        let Self { mut manifest, server, client, server_settings, begun, stop } = *self;
+        let Reading { described, extensions, inventory, main, others } = begun;
+        let mut tap = ArchiveTap::new(main);
+        let (stored, parts) =
+            divide::read(others, &stop, || sink.store(DUMP, &mut tap).map_err(hints::explain))?;
+        let (mut summary, stream) = tap.finish();
+        let (_, output) = stream.into_inner();
+        let warnings = output.messages();
+        if stored.bytes == 0 {
+            return Err(
+                Error::failed("pg_dump exited successfully but produced no output").because_text(warnings)
+            );
+        }
+        divide::merge(&mut summary, parts)?;
+        inventory.require_whole(&summary, &warnings)?;
+        require_loadable(&summary, &client, &server)?;
+        if client.major != server.major {
+            manifest.notes.push(format!(
+                "dumped with the client of version {}: only a server of that version or a newer one can load it",
+                client.major
+            ));
+        }
+        manifest.notes.extend(inventory.left_out.iter().cloned());
+        manifest.left_out = inventory.left_out;
+        manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        manifest.ended = jiff::Zoned::now();
+        manifest.server_version.clone_from(&server.version);
+        manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
+        manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
+        describe(&mut manifest, summary, described, extensions, server_settings);
+        if let Some(postgres) = manifest.detail_mut::<Detail>() {
+            postgres.partitioned = inventory.partitioned;
+        }
+        Ok(manifest)
     }
-    inventory.require_whole(&summary, &warnings)?;
-    require_loadable(&summary, client, server)?;
-    if client.major != server.major {
-        manifest.notes.push(format!(
-            "dumped with the client of version {}: only a server of that version or a newer one can load it",
-            client.major
-        ));
-    }
-    manifest.notes.extend(inventory.left_out.iter().cloned());
-    manifest.left_out = inventory.left_out;
-    manifest.notes.extend(warnings.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
-    manifest.ended = jiff::Zoned::now();
-    manifest.server_version.clone_from(&server.version);
-    manifest.tools.push(Tool { name: "pg_dump".to_owned(), version: client.version_text.clone() });
-    manifest.files.push(File { path: DUMP.to_owned(), bytes: stored.bytes });
-    describe(&mut manifest, summary, described, extensions, server_settings);
-    if let Some(postgres) = manifest.detail_mut::<Detail>() {
-        postgres.partitioned = inventory.partitioned;
-    }
-    Ok(manifest)
 }
 
 /// A database that is being dumped.
@@ -124,7 +166,8 @@ struct Dumping<'a> {
     basics: Basics,
     /// Rows are loaded through the root table, because they may belong to another partition on another server.
     via_root: bool,
-    cancel: &'a Cancel,
+    division: Division,
+    stop: &'a Cancel,
 }
 
 /// A database as its snapshot shows it.
@@ -136,31 +179,54 @@ struct Described {
 }
 
 /// A running dump whose first bytes have arrived.
-struct Begun {
+struct Reading {
     described: Database,
     extensions: Vec<Extension>,
     inventory: Inventory,
-    first: Vec<u8>,
-    output: ChildOutput,
+    main: Running,
+    /// Further processes that read large tables.
+    others: Vec<(Share, Running)>,
+}
+
+/// The output of a process whose first bytes have arrived.
+pub(super) type Running = io::Chain<io::Cursor<Vec<u8>>, ChildOutput>;
+
+/// Waits for the first bytes.
+fn begun(mut output: ChildOutput) -> Result<Running> {
+    let mut first = vec![0; FIRST_BYTES];
+    loop {
+        match output.read(&mut first) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(hints::explain(into_error(error))),
+            Ok(length) => {
+                first.truncate(length);
+                return Ok(io::Cursor::new(first).chain(output));
+            }
+        }
+    }
 }
 
 impl Dumping<'_> {
     /// Starts `pg_dump` on an exported snapshot and reads its first bytes, which it writes once it holds its locks.
-    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Begun>> {
+    fn begin(&self, session: &mut Psql, moment: &Moment) -> Result<Used<Reading>> {
         let Described { database: described, large_objects } =
             session.query_one(&database_query(self.server))?;
-        let mut output = self.command(moment, &described)?.spawn_output()?;
+        let shares = self.division.shares(session, self.server, is_utf8(&described))?;
+        if !shares.is_empty() {
+            tracing::debug!(processes = shares.len() + 1, "several processes read the database");
+        }
+        let start = |arguments: Vec<String>| self.command(moment, &described)?.args(arguments).spawn_output();
+        let main = start(shares.iter().flat_map(Share::all_else).collect())?;
+        let others: Vec<ChildOutput> =
+            shares.iter().map(|share| start(share.only_these().collect())).collect::<Result<_>>()?;
         // Queried while pg_dump reads the catalogs.
         let extensions: Vec<Extension> = session.query(EXTENSIONS)?;
         let inventory = Inventory::ask(session, self.server, &self.basics, large_objects)?;
         let before = moment::seen(session)?;
-        let mut first = vec![0; FIRST_BYTES];
-        let read = loop {
-            match output.read(&mut first) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read.map_err(|error| hints::explain(into_error(error))),
-            }
-        };
+        let read = begun(main).and_then(|main| {
+            let others = others.into_iter().map(begun).collect::<Result<Vec<_>>>()?;
+            Ok((main, shares.into_iter().zip(others).collect()))
+        });
         // pg_dump has imported the snapshot; from now on the session sees the current state. A replaced table may also be why
         // pg_dump failed.
         let replaced = session
@@ -169,14 +235,11 @@ impl Dumping<'_> {
             .map(|now| moment::replaced(&before, &now));
         match (read, replaced) {
             (_, Ok(replaced)) if !replaced.is_empty() => Ok(Used::Replaced(replaced)),
-            (Err(error), _) if moment.locked && error.passing() == Some(Passing::Changed) => {
-                Ok(Used::Replaced(Vec::new()))
-            }
+            (Err(error), _) if moment.locked && could_not_lock(&error) => Ok(Used::Replaced(Vec::new())),
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(error),
-            (Ok(length), Ok(_)) => {
-                first.truncate(length);
-                Ok(Used::Whole(Begun { described, extensions, inventory, first, output }))
+            (Ok((main, others)), Ok(_)) => {
+                Ok(Used::Whole(Reading { described, extensions, inventory, main, others }))
             }
         }
     }
@@ -194,7 +257,7 @@ impl Dumping<'_> {
             .arg(self.connection.conninfo(self.database)?)
             .item(self.source.item_name(self.database))
             .idle_timeout(self.source.idle_timeout)
-            .cancel(self.cancel);
+            .cancel(self.stop);
         if CONVERTIBLE.contains(&described.encoding.as_str()) {
             command = command.arg("--encoding=UTF8");
         }
@@ -203,6 +266,16 @@ impl Dumping<'_> {
         }
         Ok(command)
     }
+}
+
+/// Whether tables changed before `pg_dump` had locked them, or it could not lock them in time.
+fn could_not_lock(error: &Error) -> bool {
+    error.passing() == Some(Passing::Changed) || code::failed_to_lock(ToolMessages::of(error))
+}
+
+/// Whether `pg_dump` writes, and expects, names in UTF-8.
+fn is_utf8(described: &Database) -> bool {
+    described.encoding == "UTF8" || CONVERTIBLE.contains(&described.encoding.as_str())
 }
 
 /// Refuses a dump that no server could load. Some builds of the server store internal data in an option of every column,

@@ -176,7 +176,7 @@ impl Inventory {
 }
 
 /// Fails unless the output is one complete archive, or an archive of an unknown version.
-fn require_archive(summary: &ArchiveSummary) -> Result<()> {
+pub(super) fn require_archive(summary: &ArchiveSummary) -> Result<()> {
     const AGAIN: &str = "run the backup again; if it happens again, see the server's log";
     if summary.ends_early {
         return Err(Error::failed("pg_dump exited successfully, but its archive is truncated").hint(AGAIN));

@@ -50,13 +50,15 @@ const STATES: [Sign; 10] = [
 
 /// Messages of PostgreSQL and its extensions where the SQLSTATE is not specific: most of these are "undefined object" or
 /// have no state. They are in English, the language of all scratch servers.
-const POSTGRES: [Sign; 28] = [
+const POSTGRES: [Sign; 29] = [
     ("You might need to increase \"max_locks_per_transaction\"", LOCKS),
     ("You might need to increase max_locks_per_transaction", LOCKS),
     ("out of shared memory", LOCKS),
     ("server closed the connection unexpectedly", Lack::Process),
     ("crash of another server process", Lack::Process),
     ("the database system is in recovery mode", Lack::Process),
+    // Before the text that precedes it in the same message.
+    ("too many clients already", LIMIT),
     ("connection to server on socket", Lack::Process),
     ("via shared_preload_libraries", SETTINGS),
     ("must be preloaded", SETTINGS),

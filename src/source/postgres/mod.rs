@@ -9,6 +9,7 @@ pub mod connect;
 mod content;
 mod detail;
 mod discover;
+mod divide;
 mod dump;
 mod globals;
 mod hints;
@@ -37,9 +38,10 @@ use self::{
     clients::{Client, Clients},
     connect::{ConnectParams, Connection},
     discover::Server,
+    divide::Division,
     psql::Psql,
 };
-use super::{Discovery, GLOBALS, Item, Source, manifest::Manifest};
+use super::{Begun, Discovery, GLOBALS, Item, Source, manifest::Manifest};
 use crate::{
     error::{Error, Result},
     settings::{Host, IDLE_TIMEOUT, RootCertificates, SourceSettings},
@@ -132,6 +134,13 @@ impl Postgres {
         }
     }
 
+    /// Reads a database as a backup would, by several processes. Everything is digested, but not everything goes into `sink`:
+    /// not the rows of large tables.
+    fn read(&self, database: &str, division: Division, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
+        let server = self.server(cancel)?;
+        Box::new(dump::begin(self, &server, database, division, cancel)?).store(sink)
+    }
+
     /// The properties of the server, queried unless discovery has done so.
     fn server(&self, cancel: &Cancel) -> Result<Server> {
         if let Some(server) = &*self.known_server() {
@@ -170,12 +179,22 @@ impl Source for Postgres {
                 .is_ok_and(|mut session| discover::has(&mut session, &item.name).is_ok_and(|there| !there))
     }
 
+    fn begin(&self, item: &Item, cancel: &Cancel) -> Option<Result<Box<dyn Begun>>> {
+        if item.name == GLOBALS {
+            return None;
+        }
+        let begun = self
+            .server(cancel)
+            .and_then(|server| dump::begin(self, &server, &item.name, Division::NONE, cancel));
+        Some(begun.map(|begun| Box::new(begun) as Box<dyn Begun>))
+    }
+
     fn dump(&self, item: &Item, sink: &dyn Sink, cancel: &Cancel) -> Result<Manifest> {
         let server = self.server(cancel)?;
         if item.name == GLOBALS {
             globals::dump(self, &server, sink, cancel)
         } else {
-            dump::dump(self, &server, &item.name, sink, cancel)
+            Box::new(dump::begin(self, &server, &item.name, Division::NONE, cancel)?).store(sink)
         }
     }
 }

@@ -41,7 +41,7 @@ const LOCK_FAILED: [SqlState; 4] =
 
 /// The relations that `pg_dump` reads: `c` is the relation and `n` its schema; a condition on the kind has to be added.
 /// Tables of extensions are not dumped, except for those that the extension marks.
-const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+pub(super) const TABLES: &str = "pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' \
     AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass \
         AND d.objid = c.oid AND d.deptype = 'e' AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension e \

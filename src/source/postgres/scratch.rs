@@ -31,7 +31,7 @@ pub const SUPERUSER: &str = "postgres";
 /// The number in the socket's name; no port is opened.
 const PORT: u16 = 5432;
 /// Settings of a temporary server: without crash safety, without a port.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "listen_addresses=",
     // In the data directory: the sandbox has no /dev/shm.
     "dynamic_shared_memory_type=mmap",
@@ -44,6 +44,8 @@ const SETTINGS: [&str; 15] = [
     "fsync=off",
     "full_page_writes=off",
     "synchronous_commit=off",
+    // After a crash it would lack the rows of unlogged tables and the last transactions: it must end instead.
+    "restart_after_crash=off",
     "logging_collector=off",
     "log_destination=stderr",
     // With the SQLSTATE of errors, which `pg_restore` does not report.
@@ -85,28 +87,39 @@ impl PostgresServer {
     /// the socket can log in as any role; only the server's user and root can. If this process is root, the server runs as a
     /// user without privileges, who needs access to `dir`. Fails with the last lines of the server's log.
     pub fn start(client: &Client, dir: &Path, rules: &Rules, cancel: &Cancel) -> Result<Self> {
-        Self::start_with(client, dir, SUPERUSER, BTreeMap::new(), rules, cancel)
+        let mut server = Self::create(client, dir, SUPERUSER, rules, cancel)?;
+        server.launch(cancel)?;
+        Ok(server)
     }
 
-    /// As [`Self::start`], with a first superuser of another name and further settings.
-    pub fn start_with(
+    /// Creates an empty cluster, as [`Self::start`] does, with a first superuser of this name.
+    pub(in crate::source) fn create(
         client: &Client,
         dir: &Path,
         superuser: &str,
-        settings: BTreeMap<String, String>,
         rules: &Rules,
         cancel: &Cancel,
     ) -> Result<Self> {
         // SIGQUIT is PostgreSQL's immediate shutdown: it ends its own children too.
         Daemon::require_short(&socket_dir(dir).join(format!(".s.PGSQL.{PORT}")))?;
         let daemon = Daemon::new(dir, Signal::QUIT, rules, None)?;
-        let mut server = Self { client: client.clone(), superuser: superuser.to_owned(), settings, daemon };
+        let (client, superuser) = (client.clone(), superuser.to_owned());
+        let mut server = Self { client, superuser, settings: BTreeMap::new(), daemon };
         server.daemon.create_dir(&server.socket_dir())?;
         server.daemon.create_dir(&server.data_dir())?;
         server.daemon.create_dir(&server.tablespaces())?;
         server.init(cancel)?;
-        server.launch(cancel)?;
         Ok(server)
+    }
+
+    /// Starts a server that was only created, with further settings.
+    pub(in crate::source) fn run(
+        &mut self,
+        settings: BTreeMap<String, String>,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        self.settings = settings;
+        self.launch(cancel)
     }
 
     /// The directory of its socket: `host` in a configuration.
@@ -147,6 +160,11 @@ impl PostgresServer {
     /// Its tools and version.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Its first superuser.
+    pub(in crate::source) fn superuser(&self) -> &str {
+        &self.superuser
     }
 
     /// How to reach it as its superuser.
@@ -207,6 +225,10 @@ impl PostgresServer {
             "--no-locale",
             "--no-sync",
         ]);
+        if self.client.major >= 18 {
+            // Otherwise every page that is read for the first time is written to the log.
+            command.arg("--no-data-checksums");
+        }
         self.daemon.prepare("initdb", command, cancel)
     }
 

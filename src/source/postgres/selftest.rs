@@ -40,6 +40,9 @@ CREATE TABLE accounts (
 );
 INSERT INTO accounts (name, amount) SELECT 'account ' || md5(n::text), n FROM generate_series(1, 2000) n;
 CREATE INDEX accounts_name ON accounts (name);
+-- The smaller table is read by a process of its own.
+CREATE TABLE entries (account int NOT NULL, amount numeric NOT NULL, UNIQUE (account, amount));
+INSERT INTO entries SELECT n, n FROM generate_series(1, 500) n;
 CREATE VIEW rich AS SELECT * FROM accounts WHERE amount > 1500;
 CREATE FUNCTION twice(n numeric) RETURNS numeric LANGUAGE sql AS 'SELECT n * 2';
 ALTER TABLE accounts OWNER TO keeper;
@@ -61,6 +64,17 @@ const DAMAGES: &[(Target, &str, &str)] = &[
         Target::Item,
         "two values swapped between rows",
         "UPDATE public.accounts a SET name = b.name FROM public.accounts b WHERE a.id IN (1, 2) AND b.id = 3 - a.id",
+    ),
+    (
+        Target::Item,
+        "one changed cell of a second table",
+        "UPDATE public.entries SET amount = amount + 0.01 WHERE account = 7",
+    ),
+    (Target::Item, "one deleted row of a second table", "DELETE FROM public.entries WHERE account = 7"),
+    (
+        Target::Item,
+        "one added row of a second table",
+        "INSERT INTO public.entries (account, amount) VALUES (7, 1)",
     ),
     (Target::Item, "a dropped index", "DROP INDEX public.accounts_name"),
     (Target::Item, "a revoked grant", "REVOKE SELECT ON public.accounts FROM reader"),

@@ -1,6 +1,7 @@
 //! Proving one item: its snapshot is restored into a scratch server, read there as the source is read for a backup, and
 //! compared with the manifest that was written when the snapshot was made.
 
+mod ahead;
 pub(crate) mod compare;
 pub(in crate::source) mod fault;
 pub(crate) mod files;
@@ -10,6 +11,7 @@ mod verifier;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 pub use self::{
+    ahead::{Ahead, Prepared},
     fault::Fault,
     verifier::{Database, Globals, ReadBack, ScratchServer, Siblings, Verification, Verified, Verifier},
 };
@@ -90,6 +92,12 @@ pub struct Setup<'a> {
     pub drill: &'a DrillConfig,
     /// The `client_dirs` of this source.
     pub client_dirs: Vec<PathBuf>,
+    /// How many processes may restore or read one item at the same time.
+    pub processes: usize,
+    /// Whether several processes are used even for content that is too small for them: self-tests test this way too.
+    pub eager: bool,
+    /// Servers that were prepared in advance.
+    pub ahead: &'a Ahead,
     /// Cancels it.
     pub cancel: &'a Cancel,
     /// Receives messages for the operator.
@@ -99,7 +107,7 @@ pub struct Setup<'a> {
 impl Setup<'_> {
     /// Directories to search for programs.
     pub(in crate::source) fn dirs(&self) -> Vec<PathBuf> {
-        self.drill.server_dirs.iter().chain(&self.client_dirs).cloned().collect()
+        server_dirs(self.drill, &self.client_dirs)
     }
 
     /// A message about the item of this manifest: several may be restored at the same time.
@@ -107,6 +115,11 @@ impl Setup<'_> {
         let item = crate::output::name(&format!("{}/{}", manifest.source, manifest.item));
         (self.notice)(&format!("{item}: {message}"));
     }
+}
+
+/// Directories to search for programs of servers.
+pub(in crate::source) fn server_dirs(drill: &DrillConfig, client_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    drill.server_dirs.iter().chain(client_dirs).cloned().collect()
 }
 
 /// Runs a statement that does damage. If that fails, the test has no result.

@@ -1,10 +1,14 @@
 //! How the snapshots of a kind are proven to restore.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
-use super::{Fault, Proven, Setup};
+use super::{Fault, Prepared, Proven, Setup};
 use crate::{
     error::{Error, Result},
+    settings::DrillConfig,
     source::manifest::Manifest,
     stream::{cancel::Cancel, files::Files},
 };
@@ -59,6 +63,12 @@ pub trait Verifier: Sync {
 
     /// Whether servers of this kind have an item `@globals` with the roles that databases need.
     fn has_globals(&self) -> bool;
+
+    /// Makes the files of an empty server before the items are known, if it is evident which server they will need. `start`
+    /// takes it from [`Setup::ahead`].
+    fn prepare(&self, _drill: &DrillConfig, _client_dirs: &[PathBuf], _cancel: &Cancel) -> Option<Prepared> {
+        None
+    }
 
     /// Starts an empty server for an item, prepared for the roles that will be restored into it.
     ///

@@ -6,6 +6,7 @@ mod disasters;
 mod extensions;
 mod frozen;
 mod frozen_sources;
+mod large;
 mod loading;
 mod mysql_cases;
 mod proofs;
@@ -21,7 +22,7 @@ use serde_json::Value;
 use testkit::{Cmd, Config, Ran, program::quoted};
 
 /// `[drill]` with the servers of the tests.
-fn drill_table(more: &str) -> String {
+pub(crate) fn drill_table(more: &str) -> String {
     use testkit::{MyFlavour, PgVersion, Tool};
     let mut dirs = Vec::new();
     // What these need lies beside what an installation has.

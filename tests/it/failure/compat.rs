@@ -7,6 +7,7 @@ use testkit::{
     PgVersion, Restic,
     postgres_world::{Setup, World, fill},
     process::run_ok,
+    running::processes_naming,
 };
 
 /// Bytes of all packs.
@@ -133,6 +134,7 @@ fn a_repository_that_cannot_be_used_is_refused_with_a_hint() {
     let right = fs::read_to_string(&password).unwrap();
     fs::write(&password, "wrong").unwrap();
     refused("the password does not open the repository", "repository.password_file");
+    assert_eq!(processes_naming(world.clients.path()), [""; 0], "no dump that was begun meanwhile is left");
     let run = world.cmd().arg("init").run().expect_code(4);
     assert!(run.stderr.contains("the password does not open"), "{}", run.stderr);
     fs::write(&password, right).unwrap();

@@ -86,7 +86,7 @@ fn terminated_it_ends_in_order() {
     for (signal, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let hold = world.clients.hold("stuck");
         let mut run = world.start_backup(&["pg/stuck"]);
-        hold.wait_reached(&mut run);
+        hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/stuck");
         assert_eq!(locks(&world.repo()), 1);
         run.signal(signal);
         let ended = run.finish().expect_code(1);
@@ -101,7 +101,7 @@ fn terminated_it_ends_in_order() {
     // What was streamed to its end before the signal is whole, and kept.
     let hold = world.clients.hold("stuck");
     let mut run = world.start_backup(&[]);
-    hold.wait_reached(&mut run);
+    hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/stuck");
     run.signal(Signal::TERM);
     let ended = run.finish();
     let kept = world.snapshots("pg/done");
@@ -125,7 +125,7 @@ fn a_tool_that_ignores_signals_does_not_outlive_the_run() {
         .clients
         .script("stuck", &format!("trap '' TERM INT HUP; {}; while :; do sleep 1; done", hold.script()));
     let mut run = world.start_backup(&[]);
-    hold.wait_reached(&mut run);
+    hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/stuck");
     hold.release();
     let begin = Instant::now();
     run.signal(Signal::TERM);

@@ -37,7 +37,7 @@ fn our_lock_keeps_stock_restic_from_pruning() {
     world.backup(&["pg/b"]).ok();
     let hold = world.clients.hold("a");
     let mut run = world.start_backup(&["pg/a"]);
-    hold.wait_reached(&mut run);
+    hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
     for restic in [&world.old, &world.new] {
         let (repo, password) = (world.repo(), world.config.password_file());
         let ids = String::from_utf8(restic.ok(&repo, &password, &["--no-lock", "list", "locks"])).unwrap();
@@ -107,6 +107,28 @@ fn locks_of_stock_restic_are_honoured_until_their_owner_is_dead() {
     world.clean();
 }
 
+#[test]
+fn while_a_lock_is_waited_for_no_dump_is_held_open() {
+    let setup = Setup { repository: "lock_wait = \"10m\"", ..Setup::default() };
+    let Some(world) = World::with_repository(&["a"], setup) else { return };
+    fill(&world.server, "a", "more", 30_000, "more");
+    world.backup(&[]).ok();
+    let before = world.snapshots("pg/a");
+    let restic = stopped_restic(&world, Tool::ResticNew, &["check", "--read-data"]);
+    let mut waiting = world.start_backup(&["pg/a"]);
+    waiting.wait_for("waiting for an exclusive lock");
+    let dumps = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pg_dump'";
+    wait_until("the server has no session of a dump", || world.server.psql("postgres", dumps).trim() == "0");
+    world.server.psql("a", "CREATE TABLE late AS SELECT 'written while it waits' AS text");
+    restic.kill();
+    waiting.finish().expect_code(0);
+    let newest = world.snapshots("pg/a").into_iter().find(|id| !before.contains(id)).unwrap();
+    let dump = world.whole(&newest, "pg/a");
+    let there = memchr::memmem::find(&dump, b"written while it waits").is_some();
+    assert!(there, "the dump begins when the lock is there");
+    world.clean();
+}
+
 /// A backup that appears to run on another host, whose clock is a day ahead. It is killed and leaves its lock.
 fn killed_elsewhere(world: &World) {
     let hold = world.clients.hold("a");
@@ -117,7 +139,9 @@ fn killed_elsewhere(world: &World) {
     elsewhere.env("LD_PRELOAD", Tool::Faketime.path().unwrap()).env("FAKETIME", "+1d");
     elsewhere.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut run = Running::start(elsewhere);
-    hold.wait_reached(&mut run);
+    hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
+    // The dump begins while the repository is being opened.
+    wait_until("the run has its lock", || locks(&world.repo()) == 1);
     run.kill();
     world.clients.heal("a");
     assert_eq!(locks(&world.repo()), 1);
@@ -175,7 +199,7 @@ fn backups_may_overlap_and_prunes_may_not() {
     let patiently = |command: &str| Running::start(cmd_with(&patient).arg(command).into_command());
     let hold = world.clients.hold("a");
     let mut first = world.start_backup(&[]);
-    hold.wait_reached(&mut first);
+    hold.wait_reached_within(&mut first, &world.config.state_dir(), "pg/a");
     // The second runs from its beginning to its end while the first is in the middle of the same data.
     let healthy = world.server.bin("");
     let clients = [(world.clients.path().display().to_string(), healthy.display().to_string())];

@@ -5,6 +5,7 @@ mod cifs;
 mod compat;
 mod damage;
 mod disk;
+mod far;
 mod gate;
 mod kill;
 mod locks;

@@ -125,7 +125,7 @@ fn a_stale_lock_on_a_storage_that_can_only_be_read_keeps_nobody_from_reading() {
         let hold = world.clients.hold("a");
         let mut run =
             testkit::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
-        hold.wait_reached(&mut run);
+        hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
         run.kill();
         world.clients.heal("a");
         assert_eq!(locks(&repo), 1);
@@ -160,7 +160,7 @@ fn storage_that_vanishes_during_a_run_fails_it() {
             let hold = world.clients.hold("a");
             let mut run =
                 testkit::running::Running::start(cmd_with(&config).args(["backup", "pg/a"]).into_command());
-            hold.wait_reached(&mut run);
+            hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
             let mut other = None;
             if replaced {
                 // A copy of the repository, like an older state of the storage.
@@ -214,7 +214,7 @@ fn unmounted_in_the_middle(test: impl FnOnce(&dyn Fn(), &Mounted, testkit::runni
         let hold = world.clients.hold("a");
         let mut run =
             testkit::running::Running::start(cmd_with(config).args(["backup", "pg/a"]).into_command());
-        hold.wait_reached(&mut run);
+        hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
         unmount(point, UnmountFlags::DETACH).unwrap();
         hold.release();
         run.wait_for("the storage does not answer, trying again");

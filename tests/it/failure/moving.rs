@@ -33,7 +33,7 @@ fn a_server_that_restarts_during_the_run_is_waited_for() {
     let Some(mut world) = World::with_repository(&["shop", "crm"], Setup::default()) else { return };
     let hold = hold_within(&world, "shop");
     let mut backup = world.start_backup(&[]);
-    hold.wait_reached(&mut backup);
+    hold.wait_reached_within(&mut backup, &world.config.state_dir(), "pg/shop");
     world.server.restart();
     world.clients.heal("shop");
     // Unless it was ended already, because the server is gone.
@@ -62,7 +62,7 @@ fn a_database_that_is_dropped_or_renamed_during_the_run_has_vanished() {
     // While pg_dump waits for a reader, PostgreSQL does not allow a database to be dropped.
     let hold = hold_before(&world, "held");
     let mut backup = testkit::running::Running::start(world.cmd().args(["--json", "backup"]).into_command());
-    hold.wait_reached(&mut backup);
+    hold.wait_reached_within(&mut backup, &world.config.state_dir(), "pg/held");
     for name in ["dropped", "new"] {
         world.server.psql("postgres", &format!("DROP DATABASE {name}"));
     }

@@ -53,7 +53,7 @@ fn a_connection_of_sshfs_that_is_killed_costs_nothing() {
         fill(&world.server, "a", "small", 3_000, "more");
         let hold = world.clients.hold("a");
         let mut run = Running::start(cmd_with(&config).arg("backup").into_command());
-        hold.wait_reached(&mut run);
+        hold.wait_reached_within(&mut run, &world.config.state_dir(), "pg/a");
         kill_children(&sshd);
         hold.release();
         run.finish().expect_code(0);

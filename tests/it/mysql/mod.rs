@@ -29,6 +29,7 @@ mod failures;
 mod globals;
 mod loading;
 mod omitted;
+mod parallel;
 mod privileges;
 mod properties;
 mod restore;

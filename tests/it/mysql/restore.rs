@@ -93,8 +93,6 @@ fn a_target_is_new_or_empty(flavour: MyFlavour) {
     assert_says(&ran.stderr, &["of kind mysql", "of kind postgres"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--no-roles"]).expect_code(2);
     assert_says(&ran.stderr, &["--no-roles is not supported"]);
-    let ran = try_restore(&config, &full("shop"), &["--into", "x", "--jobs", "2"]).expect_code(2);
-    assert_says(&ran.stderr, &["--jobs is not supported for MySQL", "only PostgreSQL"]);
     let ran = try_restore(&config, &full("shop"), &["--into", "x", "--continue"]).expect_code(2);
     assert_says(&ran.stderr, &["--continue is not supported for MySQL", "--to DIR"]);
     assert!(!exists(&server, "x"));

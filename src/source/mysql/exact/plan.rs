@@ -242,7 +242,7 @@ impl Reading {
 }
 
 /// The tables of a database that have such columns.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::source::mysql) struct Plan {
     pub(super) tables: Vec<Table>,
     pub(super) flavour: Flavour,

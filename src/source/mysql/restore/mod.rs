@@ -1,8 +1,10 @@
 //! Restoring a database: a new or empty database like the original, the SQL client fed directly from the repository, and
 //! afterwards a comparison of row counts with the manifest.
 
+mod before;
 mod companion;
 mod into;
+mod lanes;
 mod read_back;
 mod redefined;
 mod target;
@@ -21,15 +23,19 @@ pub use target::{Target, parse_server_url, parse_url};
 use views::{Creation, Names};
 pub(crate) use warnings::numbers;
 
-use self::warnings::Warnings;
+use self::{
+    before::{
+        choose_client, definers, events, expected, no_such_table, require_known_options, require_table,
+    },
+    warnings::Warnings,
+};
 use super::{
     DUMP, Detail, GLOBALS_SQL,
-    clients::{Clients, Flavour, Version},
+    clients::{Clients, Flavour},
     connect::Connection,
-    discover::Server,
-    globals, hints,
+    hints,
     inventory::Objects,
-    script::{Phases, Rewrite, Select, Views},
+    script::{Phases, Redefined, Rewrite, Select, Views},
     session::Session,
 };
 use crate::{
@@ -38,7 +44,11 @@ use crate::{
         manifest::Manifest,
         restore::{Options, Restored},
     },
-    stream::{cancel::Cancel, child::into_error, files::Files},
+    stream::{
+        cancel::Cancel,
+        child::{Command, into_error},
+        files::Files,
+    },
 };
 
 /// Restores a database from `files` into `target`. Views that read missing objects of other databases are listed as missing.
@@ -129,8 +139,11 @@ pub fn load<'a>(
     let head = session_setup(&session, server.flavour, options);
     let restore = Restore { manifest, connection: &connection, target, options, head, cancel };
     notice("loading the dump");
+    let plan = lanes::Plan::make(&session, manifest, options, notice);
+    // The connection counts against limits.
+    session.pause();
     let mut needs = BTreeSet::new();
-    let views = restore.fill(files, &mut needs, &mut done).map_err(|error| {
+    let views = restore.fill(files, plan.as_ref(), notice, &mut needs, &mut done).map_err(|error| {
         needs.retain(|(database, _)| *database != target.database);
         // Without the information there is no note.
         let outside = views::absent(&session, &needs).unwrap_or_default();
@@ -205,23 +218,81 @@ struct Restore<'a> {
     cancel: &'a Cancel,
 }
 
+/// What was fed to a client.
+struct Fed {
+    bytes: u64,
+    redefined: Vec<Redefined>,
+    views: Views,
+}
+
 impl Restore<'_> {
-    /// Feeds the SQL client from the repository. Returns the views, and adds objects of other databases that tables need to
-    /// `needs`.
-    fn fill(&self, files: &dyn Files, needs: &mut Names, done: &mut Restored) -> Result<Views> {
+    /// Feeds the SQL client from the repository, or several of them. Returns the views, and adds objects of other databases that
+    /// tables need to `needs`.
+    fn fill(
+        &self,
+        files: &dyn Files,
+        plan: Option<&lanes::Plan>,
+        notice: &dyn Fn(&str),
+        needs: &mut Names,
+        done: &mut Restored,
+    ) -> Result<Views> {
         let warnings = Warnings::default();
-        let seen = warnings.clone();
+        let loaded = match plan {
+            None => None,
+            Some(plan) => {
+                // A mark must come at once.
+                let start = |stop: &Cancel, observe: lanes::Observer| {
+                    self.client(stop).arg("--unbuffered").observe_output(observe).spawn_input()
+                };
+                let password = self.connection.password();
+                lanes::load(plan, &start, &warnings, notice, (self.cancel, password), |out| {
+                    self.feed(files, false, out, needs)
+                })?
+            }
+        };
+        let fed = match loaded {
+            Some(lanes::Loaded { fed, notes }) => {
+                done.notes.extend(notes);
+                fed
+            }
+            None => self.fill_in_one_session(files, &warnings, needs)?,
+        };
+        done.bytes = fed.bytes;
+        done.warnings = warnings.take();
+        done.notes.extend(notes(&fed.redefined));
+        done.keep(Deviations { redefined: fed.redefined, rowless: Vec::new() });
+        fed.views.require_all()?;
+        Ok(fed.views)
+    }
+
+    fn client(&self, cancel: &Cancel) -> Command {
         let item = format!("{}/{}", self.manifest.source, self.manifest.item);
-        let mut input = views::client(self.connection, &self.target.database, &item, self.cancel)
+        views::client(self.connection, &self.target.database, &item, cancel)
             .args(["--show-warnings", "--skip-column-names"])
-            .observe_output(move |line| seen.line(line))
-            .spawn_input()?;
-        let mut phases = Phases::new(&mut input);
+    }
+
+    fn fill_in_one_session(&self, files: &dyn Files, warnings: &Warnings, needs: &mut Names) -> Result<Fed> {
+        let seen = warnings.clone();
+        let mut input = self.client(self.cancel).observe_output(move |line| seen.line(line)).spawn_input()?;
+        let fed = self.feed(files, true, &mut input, needs)?;
+        input.finish().map_err(hints::explain)?;
+        Ok(fed)
+    }
+
+    /// Writes everything but the views. `announcing`: the client is to print what it creates and fills.
+    fn feed(
+        &self,
+        files: &dyn Files,
+        announcing: bool,
+        out: &mut dyn Write,
+        needs: &mut Names,
+    ) -> Result<Fed> {
+        let mut phases = Phases::new(out);
         let mut rewrite = Rewrite::new(&self.target.database, self.options.no_owner, &mut phases)
             .without_places(is_in_place(self.options))
             .with_stand_ins(self.options.scratch)
             .after_head(self.head)
-            .announcing(true);
+            .announcing(announcing);
         let fed = match &self.options.table {
             None => files.copy(DUMP, &mut rewrite),
             Some(table) => {
@@ -239,13 +310,7 @@ impl Restore<'_> {
             rewritten.and_then(|()| phases.finish()).and_then(|(out, views)| out.flush().map(|()| views));
         let bytes = fed.map_err(hints::explain)?;
         let views = parted.map_err(|error| hints::explain(into_error(error)))?;
-        input.finish().map_err(hints::explain)?;
-        done.bytes = bytes;
-        done.warnings = warnings.take();
-        done.notes.extend(notes(&redefined));
-        done.keep(Deviations { redefined, rowless: Vec::new() });
-        views.require_all()?;
-        Ok(views)
+        Ok(Fed { bytes, redefined, views })
     }
 }
 
@@ -273,115 +338,4 @@ fn session_setup(session: &Session<'_>, flavour: Flavour, options: &Options) -> 
 /// Whether all files go to the server's default locations.
 fn is_in_place(options: &Options) -> bool {
     options.no_tablespaces || options.scratch
-}
-
-fn require_known_options(options: &Options) -> Result<()> {
-    options.refuse_jobs("MySQL and MariaDB")?;
-    Options::refuse(
-        &[
-            (options.no_privileges, "--no-privileges"),
-            (options.no_roles, "--no-roles"),
-            (options.skip_superuser, "--skip-superuser-objects"),
-        ],
-        "MySQL and MariaDB",
-        "their database dumps contain no grants; --no-owner drops all definers",
-    )?;
-    Options::refuse(
-        &[(options.keep_going, "--continue")],
-        "MySQL and MariaDB",
-        "restore the script with --to DIR and load it with their client and --force",
-    )
-}
-
-fn require_table(manifest: &Manifest, table: &str) -> Result<()> {
-    // A dump that was not digested may have tables that are not in the manifest.
-    let known = manifest.digested != crate::source::manifest::Digested::Yes
-        || manifest.objects.iter().any(|object| object.name == table);
-    if known { Ok(()) } else { Err(no_such_table(manifest, table)) }
-}
-
-fn no_such_table(manifest: &Manifest, table: &str) -> Error {
-    let names = manifest.objects.iter().map(|object| object.name.as_str());
-    let error = Error::failed(format!("the snapshot has no table {table}"));
-    match names.min_by_key(|name| strsim::damerau_levenshtein(name, table)) {
-        Some(nearest) => error.hint(format!("did you mean {nearest}?")),
-        None => error,
-    }
-}
-
-/// A client of the target's family; the dump must be of that family too.
-fn choose_client<'a>(
-    clients: &'a Clients,
-    manifest: &Manifest,
-    detail: &Detail,
-    server: &Server,
-) -> Result<&'a super::clients::Client> {
-    if detail.flavour != server.flavour {
-        return Err(Error::failed(format!(
-            "the dump is of {}, the target is {}: each family writes what the other cannot load",
-            manifest.server_version, server.version_text
-        ))
-        .hint(format!(
-            "restore into {}, or restore the files with --to DIR and adapt the script",
-            detail.flavour
-        )));
-    }
-    let original = Version::find(manifest.server_version.split_whitespace().nth(1).unwrap_or_default());
-    if original.is_some_and(|original| (original.0, original.1) > (server.version.0, server.version.1)) {
-        return Err(Error::failed(format!(
-            "the dump is of {}, the target is the older {}: it may not support features that the dump uses",
-            manifest.server_version, server.version_text
-        ))
-        .hint("restore into a server of that version or newer, or restore the files with --to DIR"));
-    }
-    clients.choose(server.flavour, server.version)
-}
-
-/// The objects that must be in the database afterwards.
-fn expected(detail: &Detail, options: &Options) -> Objects {
-    let wanted = |kind: &str, name: &str| match &options.table {
-        None => true,
-        Some(table) => kind == "table" && name == table,
-    };
-    detail
-        .schema_objects
-        .iter()
-        .filter(|object| wanted(&object.kind, &object.name))
-        .map(|object| (object.kind.clone(), object.name.clone()))
-        .collect()
-}
-
-/// A note with the definers that the target lacks: their views and routines exist, but fail when they are used.
-fn definers(session: &Session<'_>, detail: &Detail, expected: &Objects) -> Result<Option<String>> {
-    let mut definers: Vec<String> = detail
-        .schema_objects
-        .iter()
-        .filter(|object| expected.contains(&(object.kind.clone(), object.name.clone())))
-        .filter_map(|object| object.definer.clone())
-        .collect();
-    definers.sort();
-    definers.dedup();
-    Ok(match globals::missing(session, &definers)? {
-        Some(missing) if missing.is_empty() => None,
-        Some(missing) => Some(format!(
-            "definers that do not exist here: {}; their objects fail when they are used until the definers are created (see \
-             {GLOBALS_SQL} of @globals), or the restore is repeated with --no-owner",
-            missing.join(", ")
-        )),
-        None => {
-            Some(format!("it could not be checked whether these definers exist: {}", definers.join(", ")))
-        }
-    })
-}
-
-/// Events start to run where they are restored.
-fn events(detail: &Detail, options: &Options) -> Option<String> {
-    let count = detail.schema_objects.iter().filter(|object| object.kind == "event").count();
-    (count > 0 && options.table.is_none()).then(|| {
-        format!(
-            "{} restored as {}: those enabled run on this server from now on, if its event scheduler is on",
-            if count == 1 { "1 event was".to_owned() } else { format!("{count} events were") },
-            if count == 1 { "it was" } else { "they were" }
-        )
-    })
 }

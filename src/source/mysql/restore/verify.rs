@@ -41,6 +41,10 @@ pub(super) fn verify(
     if !missing.is_empty() {
         return Err(Options::wrong(&format!("it lacks {}", listed(missing))));
     }
+    if options.scratch {
+        // A drill reads all rows back, which counts them too.
+        return Ok(());
+    }
     let session = session.limit(COUNT_WITHIN);
     let table = options.table.as_deref();
     let (rowless, tables): (Vec<&Object>, Vec<&Object>) = manifest

@@ -29,26 +29,37 @@ const OPTIONS: [&str; 2] = ["InnoDB: assuming ROW_FORMAT=", "InnoDB: ignoring KE
 #[derive(Clone, Default)]
 pub(super) struct Warnings {
     found: Arc<Mutex<Found>>,
+    /// The object that the session creates or fills at present.
+    present: Arc<Mutex<String>>,
 }
 
 #[derive(Default)]
 struct Found {
-    /// The object that is being created or filled.
-    present: String,
     first: Vec<String>,
     more: u64,
 }
 
 impl Warnings {
+    /// For the client of another session: collected together.
+    pub(super) fn of_session(&self) -> Self {
+        Self { found: Arc::clone(&self.found), present: Arc::default() }
+    }
+
+    /// The object that the session creates or fills at present.
+    pub(super) fn present(&self) -> String {
+        self.present.lock().clone()
+    }
+
     /// Takes the next line that the client wrote to stdout.
     pub(super) fn line(&self, line: &str) {
         if let Some(what) = line.strip_prefix(ANNOUNCEMENT) {
-            what.clone_into(&mut self.lock().present);
+            what.clone_into(&mut self.present.lock());
         } else if is_problem(line) {
+            let present = self.present();
             let mut found = self.lock();
             if found.first.len() < KEPT {
-                let colon = if found.present.is_empty() { "" } else { ": " };
-                let text = format!("{}{colon}{line}", found.present);
+                let colon = if present.is_empty() { "" } else { ": " };
+                let text = format!("{present}{colon}{line}");
                 found.first.push(text);
             } else {
                 found.more += 1;
@@ -132,5 +143,12 @@ mod tests {
         assert_eq!((found.len(), found.last().map(String::as_str)), (KEPT + 1, Some("and 10 more")));
         assert_eq!(found[0], format!("table it's (Code 7): odd: {}", problems[1]));
         assert_eq!(numbers(&found), [1264]);
+        let other = warnings.of_session();
+        other.line(&format!("{ANNOUNCEMENT}table u"));
+        other.line(problems[0]);
+        warnings.line(problems[1]);
+        let found = warnings.take();
+        assert_eq!(found[0], format!("table u: {}", problems[0]), "each session has its own table");
+        assert_eq!(found[1], format!("table it's (Code 7): odd: {}", problems[1]));
     }
 }

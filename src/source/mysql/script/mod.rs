@@ -1,6 +1,7 @@
 //! Parsing the SQL scripts of `mysqldump` and `mariadb-dump`: their content, with digests; and filters that select one table or
 //! the views, or adapt the script to its target.
 
+mod definition;
 mod head;
 mod lexer;
 mod literal;
@@ -11,6 +12,7 @@ mod reader;
 mod rewrite;
 mod rows;
 mod select;
+mod spread;
 mod substitute;
 #[cfg(test)]
 mod tests;
@@ -21,8 +23,9 @@ pub use literal::Value;
 pub use phases::{Phases, View, Views, references};
 pub use places::{Made, Redefined};
 pub use reader::{ObjectSummary, ScriptReader, ScriptSummary, TableSummary};
-pub use rewrite::{ANNOUNCEMENT, Rewrite};
+pub use rewrite::{ANNOUNCEMENT, Rewrite, announce};
 pub use select::Select;
+pub use spread::{Created, Lanes, Spread};
 pub use substitute::{Substitute, Values};
 
 /// The name of the dumped database, if this is the comment that contains it.

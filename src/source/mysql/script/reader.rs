@@ -60,6 +60,24 @@ pub struct ScriptSummary {
     pub undigested: Option<String>,
 }
 
+impl ScriptSummary {
+    /// Adds the content of another dump of the same database, which has other tables.
+    pub fn add(&mut self, other: Self) {
+        self.tables.extend(other.tables);
+        self.auto_increments.extend(other.auto_increments);
+        let known: BTreeSet<(&str, String)> =
+            self.objects.iter().map(|object| (object.kind, object.name.clone())).collect();
+        let new =
+            other.objects.into_iter().filter(|object| !known.contains(&(object.kind, object.name.clone())));
+        let new: Vec<ObjectSummary> = new.collect();
+        self.objects.extend(new);
+        self.refers_to.extend(other.refers_to);
+        self.complete &= other.complete;
+        self.complaints.extend(other.complaints);
+        self.undigested = self.undigested.take().or(other.undigested);
+    }
+}
+
 /// Reads a dump in pieces of any size. It never fails: after an unknown construct the dump counts as undigested.
 #[derive(Debug)]
 pub struct ScriptReader {

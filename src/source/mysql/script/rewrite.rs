@@ -18,6 +18,18 @@ use crate::stream::digest::Digest128;
 /// The prefix of lines in which the client reports what it creates or fills, see [`Rewrite::announcing`].
 pub const ANNOUNCEMENT: &str = "tik-backup: ";
 
+/// As [`announce`], with another delimiter.
+pub(super) fn announcement(what: &str, delimiter: &[u8]) -> Vec<u8> {
+    // Independent of the modes for backslashes and quotes.
+    let hex: String = ANNOUNCEMENT.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
+    [format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes(), delimiter, b"\n"].concat()
+}
+
+/// A statement that lets the client print a line with [`ANNOUNCEMENT`] and this text.
+pub fn announce(what: &str) -> Vec<u8> {
+    announcement(what, b";")
+}
+
 /// Passes a dump on with these changes:
 ///
 /// - MariaDB's comment that disables commands of the client is left out: other clients treat it as an error.
@@ -216,12 +228,7 @@ impl<W: Write> Changes<W> {
         if !self.announcing || self.announced.as_ref() == Some(&what) {
             return;
         }
-        // Independent of the modes for backslashes and quotes.
-        let hex: String =
-            ANNOUNCEMENT.bytes().chain(what.bytes()).map(|byte| format!("{byte:02x}")).collect();
-        self.out.put(format!("SELECT CONVERT(0x{hex} USING utf8mb4)").as_bytes());
-        self.out.put(&self.delimiter);
-        self.out.put(b"\n");
+        self.out.put(&announcement(&what, &self.delimiter));
         self.announced = Some(what);
     }
 

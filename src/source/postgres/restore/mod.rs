@@ -118,7 +118,8 @@ impl Restore<'_> {
         }
         done.missing = missing::list(selection, &filled.failed);
         done.keep(selection.selected(&filled.failed));
-        let mut rest = self.verify(selection, &filled.failed, done);
+        let mut rest =
+            if self.options.uncounted { Ok(()) } else { self.verify(selection, &filled.failed, done) };
         if rest.is_ok() && self.options.table.is_none() {
             // Last: a connection limit could block this session.
             rest = self.database_properties(session, server, &mut done.notes);

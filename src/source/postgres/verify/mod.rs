@@ -5,40 +5,43 @@ mod globals;
 mod needs;
 mod prepared;
 mod roles;
+mod start;
 pub(crate) mod tables;
 mod toc;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Instant};
+use std::{path::PathBuf, time::Instant};
 
-use self::{needs::Needs, toc::WithToc};
+pub(super) use self::start::installations;
+use self::{needs::Needs, start::version, toc::WithToc};
 
 use super::{
     Detail, Postgres, Role,
     archive::TocEntry,
-    clients::{Client, Clients, major_of},
+    clients::Clients,
     compare,
     config::{PostgresConfig, RolePasswords},
     connect::ConnectParams,
+    divide::Division,
     lacks,
-    psql::{Psql, quote_ident},
+    psql::{Psql, quote_ident, quote_literal},
     restore::{self, Target},
-    scratch::{PostgresServer, SERVER_TOOLS},
+    scratch::PostgresServer,
 };
 use crate::{
     error::{Error, Result},
-    scratch::{Rules, ScratchDir},
-    settings::Host,
+    scratch::ScratchDir,
+    settings::{DrillConfig, Host},
     source::{
         Item, Source,
         manifest::Manifest,
         restore::Options,
         verify::{
-            Database, Fault, Globals, Proof, Proven, ScratchServer, Setup, Verifier, compare::shown,
-            free_name, inflict, of_restore, require_digested, require_understood, scratch_server,
+            Database, Fault, Globals, Prepared, Proof, Proven, ScratchServer, Setup, Verifier,
+            compare::shown, inflict, of_restore, require_digested, require_understood, scratch_server,
             scratch_source, sink::NullSink,
         },
     },
-    stream::sink::Sink,
+    stream::{cancel::Cancel, sink::Sink},
 };
 
 /// The database from which others are created and dropped.
@@ -50,9 +53,34 @@ struct Scratch {
     server: PostgresServer,
     clients: Clients,
     params: ConnectParams,
+    /// It as a source, to be read as a backup would.
+    source: Postgres,
     ours: String,
     first_role: String,
     _dir: ScratchDir,
+}
+
+/// A scratch server as a source, with the account of the drill.
+fn source(server: &PostgresServer, ours: &str, role_passwords: RolePasswords) -> Result<Postgres> {
+    let host = Host::Socket(server.socket_dir());
+    let config = PostgresConfig {
+        server: scratch_server(host, server.port(), ours, vec![server.client().dir.clone()]),
+        maintenance_db: MAINTENANCE.to_owned(),
+        include_system: true,
+        role_passwords,
+    };
+    Postgres::new(&scratch_source(), &config)
+}
+
+/// Drops a database if it exists.
+fn drop_database(session: &mut Psql, name: &str) -> Result<(), Fault> {
+    // A template cannot be dropped.
+    session.execute(&format!(
+        "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = {}",
+        quote_literal(name)
+    ))?;
+    session.execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)))?;
+    Ok(())
 }
 
 /// Scratch servers of PostgreSQL.
@@ -66,6 +94,10 @@ impl Verifier for ScratchServers {
 
     fn has_globals(&self) -> bool {
         true
+    }
+
+    fn prepare(&self, drill: &DrillConfig, client_dirs: &[PathBuf], cancel: &Cancel) -> Option<Prepared> {
+        start::prepare(drill, client_dirs, cancel)
     }
 
     fn start(
@@ -117,120 +149,14 @@ fn roles_of<'a>(database: &Database<'a>) -> &'a [Role] {
     detail.map(|detail| detail.roles.as_slice()).unwrap_or_default()
 }
 
-/// The PostgreSQL version that a snapshot needs.
-fn version(manifest: &Manifest) -> Result<u32> {
-    let dumped_by = manifest.tools.iter().filter_map(|tool| major_of(&tool.version)).max();
-    let server = major_of(&manifest.server_version);
-    server
-        .max(dumped_by)
-        .ok_or_else(|| Error::failed("the manifest does not contain the version of the server"))
-}
-
-/// The installation that has a server of this version: in the configured directories, or where it usually is.
-fn installation(dirs: &[PathBuf], major: u32) -> Result<Client> {
-    let all = installations(dirs);
-    if let Some(client) = all.iter().find(|client| client.major == major) {
-        return Ok(client.clone());
-    }
-    let others: Vec<_> =
-        all.iter().map(|client| format!("{} in {}", client.major, client.dir.display())).collect();
-    let error = Error::failed(format!(
-        "no server of PostgreSQL {major} (initdb, postgres) is installed on this machine"
-    ));
-    let error = if others.is_empty() {
-        error
-    } else {
-        error.because_text(format!("there are only others: {}", others.join(", ")))
-    };
-    Err(error.hint(format!(
-        "install `postgresql-{major}` (Debian) or `pkgs.postgresql_{major}` (NixOS), or name its directory in \
-         `drill.server_dirs`"
-    )))
-}
-
-/// All installations that have a server.
-pub(super) fn installations(dirs: &[PathBuf]) -> Vec<Client> {
-    let named = if dirs.is_empty() { Vec::new() } else { Clients::find(dirs).all().to_vec() };
-    let usual = Clients::find(&[]);
-    named.into_iter().chain(usual.all().iter().cloned()).filter(|client| client.has(&SERVER_TOOLS)).collect()
-}
-
 impl Scratch {
-    /// Starts an empty server of this version, with a superuser for the drill.
-    fn start(
-        setup: &Setup<'_>,
-        major: u32,
-        needs: &Needs,
-        globals: Option<&Globals<'_>>,
-    ) -> Result<Self, Fault> {
-        let client = installation(&setup.dirs(), major).map_err(Fault::Cannot)?;
-        let clients = Clients::find(std::slice::from_ref(&client.dir));
-        let detail = globals.and_then(|globals| globals.manifest.detail::<Detail>());
-        let known = detail.map(|detail| detail.roles.as_slice()).unwrap_or_default();
-        // If it cannot be read, the proof of the roles fails; databases can be tried all the same.
-        let script = globals.and_then(|globals| globals::text(globals.files).ok()).unwrap_or_default();
-        let first_role = roles::first_role(detail.and_then(|d| d.first_role.as_deref()), known, &script);
-        let ours = free_name(known.iter().map(|role| role.name.as_str()).chain([first_role.as_str()]));
-        let (settings, lacking) = needs.settings(&client, &setup.drill.postgres_settings);
-        if !lacking.is_empty() {
-            (setup.notice)(&format!(
-                "the source's server loads libraries that PostgreSQL {major} does not have on this machine, and the scratch \
-                 server does without: {}",
-                lacking.join(", ")
-            ));
-        }
-        let (dir, server) = Self::server(setup, &client, &first_role, settings)?;
-        let mut session = server.session("postgres", setup.cancel)?;
-        session.execute(&format!("CREATE ROLE {} SUPERUSER LOGIN", quote_ident(&ours)))?;
-        session.execute(&format!("CREATE DATABASE {MAINTENANCE}"))?;
-        drop(session);
-        let params = ConnectParams { user: Some(ours.clone()), ..server.params() };
-        Ok(Self { server, clients, params, ours, first_role, _dir: dir })
-    }
-
-    /// Starts the server. If it does not start with the source's libraries, it is started without them: most dumps can be
-    /// loaded all the same.
-    fn server(
-        setup: &Setup<'_>,
-        client: &Client,
-        first_role: &str,
-        mut settings: BTreeMap<String, String>,
-    ) -> Result<(ScratchDir, PostgresServer), Fault> {
-        let rules = Rules::of(setup.drill);
-        let start = |settings: &BTreeMap<String, String>| -> Result<(ScratchDir, PostgresServer)> {
-            let dir = ScratchDir::new(setup.drill.dir.as_deref())?;
-            let server = PostgresServer::start_with(
-                client,
-                dir.path(),
-                first_role,
-                settings.clone(),
-                &rules,
-                setup.cancel,
-            )
-            .map_err(|error| error.context("a scratch server cannot be started"))?;
-            Ok((dir, server))
-        };
-        let error = match start(&settings) {
-            Ok(started) => return Ok(started),
-            Err(error) => error,
-        };
-        let configured = &setup.drill.postgres_settings;
-        let before = settings.len();
-        settings.retain(|name, _| !name.ends_with("_preload_libraries") || configured.contains_key(name));
-        if settings.len() == before || setup.cancel.is_cancelled() {
-            return Err(Fault::Cannot(error));
-        }
-        (setup.notice)(&format!(
-            "starting the scratch server without the libraries that the source's server loads: {error}"
-        ));
-        start(&settings).map_err(Fault::Cannot)
-    }
-
     fn prove(&self, setup: &Setup<'_>, of: &Database<'_>) -> Proven {
         require_digested(of.manifest)?;
-        let unlike = self.require_extensions(setup, of.manifest)?;
-        self.require_parameters(setup, of.manifest)?;
-        self.drop_database(setup, of.name)?;
+        let mut session = self.session(setup, MAINTENANCE)?;
+        let unlike = self.require_extensions(&mut session, of.manifest)?;
+        prepared::require_parameters(&mut session, of.manifest)?;
+        drop_database(&mut session, of.name)?;
+        drop(session);
         let end = self.server.log_end();
         let proven = self.restore_and_compare(setup, of).map_err(|fault| {
             let refused = self.server.refused_since(end);
@@ -246,7 +172,9 @@ impl Scratch {
         let Database { manifest, files, name, damage, .. } = *of;
         let roles = roles_of(of);
         let begin = Instant::now();
-        let options = Options { scratch: true, ..Options::default() };
+        // Everything is read back below, and more of it is compared.
+        let options =
+            Options { uncounted: true, scratch: true, jobs: Some(setup.processes), ..Options::default() };
         restore::restore(
             manifest,
             files,
@@ -262,7 +190,7 @@ impl Scratch {
         tracing::debug!(seconds = restore.as_secs_f64(), "the item is restored and is compared");
         inflict(damage, |sql| self.session(setup, name)?.execute(sql).map(drop))?;
         let sink = WithToc::default();
-        let mut again = self.dump(setup, name, true, &sink)?;
+        let mut again = self.read(setup, name, &sink)?;
         require_understood(&again)?;
         again.forget_omitted(manifest);
         let mut notes = Vec::new();
@@ -347,32 +275,32 @@ impl Scratch {
     }
 
     fn drop_database(&self, setup: &Setup<'_>, name: &str) -> Result<(), Fault> {
-        let mut session = self.session(setup, MAINTENANCE)?;
-        // A template cannot be dropped.
-        session.execute(&format!(
-            "UPDATE pg_catalog.pg_database SET datistemplate = false WHERE datname = {}",
-            crate::source::postgres::psql::quote_literal(name)
-        ))?;
-        session.execute(&format!("DROP DATABASE IF EXISTS {}", quote_ident(name)))?;
-        Ok(())
+        drop_database(&mut self.session(setup, MAINTENANCE)?, name)
     }
 
     /// Reads a database or the roles as a backup would.
     fn dump(&self, setup: &Setup<'_>, item: &str, passwords: bool, sink: &dyn Sink) -> Result<Manifest> {
-        let host = Host::Socket(self.server.socket_dir());
-        let config = PostgresConfig {
-            server: scratch_server(
-                host,
-                self.server.port(),
-                &self.ours,
-                vec![self.server.client().dir.clone()],
-            ),
-            maintenance_db: MAINTENANCE.to_owned(),
-            include_system: true,
-            role_passwords: if passwords { RolePasswords::Auto } else { RolePasswords::Never },
-        };
-        let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
-        Postgres::new(&source, &config)?.dump(&item, sink, setup.cancel)
+        if passwords {
+            return self.source.dump(&item, sink, setup.cancel);
+        }
+        source(&self.server, &self.ours, RolePasswords::Never)?.dump(&item, sink, setup.cancel)
+    }
+
+    /// Reads a database as a backup would, by several processes if it is large.
+    fn read(&self, setup: &Setup<'_>, name: &str, sink: &dyn Sink) -> Result<Manifest> {
+        let division = Division { processes: setup.processes, eager: setup.eager };
+        match self.source.read(name, division, sink, setup.cancel) {
+            Err(error) if self.is_worth_another_try(setup) => {
+                tracing::warn!(%error, "the database is read again by a single process");
+                self.source.read(name, Division::NONE, sink, setup.cancel)
+            }
+            read => read,
+        }
+    }
+
+    /// Whether a single process may succeed where several failed. A self-test shows the failure instead.
+    fn is_worth_another_try(&self, setup: &Setup<'_>) -> bool {
+        setup.processes > 1 && !setup.eager && !setup.cancel.is_cancelled() && !self.server.is_dead()
     }
 }

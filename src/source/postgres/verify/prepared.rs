@@ -1,12 +1,15 @@
 //! Checks that a scratch server is prepared as the source was.
 
-use super::{MAINTENANCE, Scratch};
+use super::Scratch;
 use crate::{
     error::Error,
     source::{
         manifest::Manifest,
-        postgres::{Detail, psql::quote_literal},
-        verify::{Fault, Setup},
+        postgres::{
+            Detail,
+            psql::{Psql, quote_literal},
+        },
+        verify::Fault,
     },
 };
 
@@ -26,13 +29,12 @@ impl Scratch {
     /// may be of another version than the source has.
     pub(super) fn require_extensions(
         &self,
-        setup: &Setup<'_>,
+        session: &mut Psql,
         manifest: &Manifest,
     ) -> Result<Option<String>, Fault> {
         let wanted =
             manifest.detail::<Detail>().map(|detail| detail.extensions.as_slice()).unwrap_or_default();
-        let there: Vec<Available> = self
-            .session(setup, MAINTENANCE)?
+        let there: Vec<Available> = session
             .query("SELECT name, default_version AS version FROM pg_catalog.pg_available_extensions")?;
         let find = |name: &str| there.iter().find(|there| there.name == name);
         let major = self.server.client().major;
@@ -62,37 +64,37 @@ impl Scratch {
             )
         }))
     }
+}
 
-    /// Fails if the server does not know parameters that are set for the database. Those of extensions, whose names have a dot,
-    /// can be set whatever is installed.
-    pub(super) fn require_parameters(&self, setup: &Setup<'_>, manifest: &Manifest) -> Result<(), Fault> {
-        let database = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
-        let names: Vec<String> = database
-            .iter()
-            .flat_map(|database| &database.settings)
-            .filter(|setting| !setting.name.contains('.'))
-            .map(|setting| format!("({})", quote_literal(&setting.name)))
-            .collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let unknown: Vec<Unknown> = self.session(setup, MAINTENANCE)?.query(&format!(
-            "SELECT DISTINCT v.name FROM (VALUES {}) v(name) \
-             WHERE pg_catalog.current_setting(v.name, true) IS NULL ORDER BY v.name",
-            names.join(", ")
-        ))?;
-        if unknown.is_empty() {
-            return Ok(());
-        }
-        let list: Vec<String> = unknown.into_iter().map(|unknown| unknown.name).collect();
-        Err(Fault::Cannot(
-            Error::failed(format!(
-                "the scratch server does not know parameters that are set for the database: {}",
-                list.join(", ")
-            ))
-            .hint("install a build of PostgreSQL like the source's on this machine, and name its directory in `drill.server_dirs`"),
-        ))
+/// Fails if the server does not know parameters that are set for the database. Those of extensions, whose names have a dot,
+/// can be set whatever is installed.
+pub(super) fn require_parameters(session: &mut Psql, manifest: &Manifest) -> Result<(), Fault> {
+    let database = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
+    let names: Vec<String> = database
+        .iter()
+        .flat_map(|database| &database.settings)
+        .filter(|setting| !setting.name.contains('.'))
+        .map(|setting| format!("({})", quote_literal(&setting.name)))
+        .collect();
+    if names.is_empty() {
+        return Ok(());
     }
+    let unknown: Vec<Unknown> = session.query(&format!(
+        "SELECT DISTINCT v.name FROM (VALUES {}) v(name) \
+         WHERE pg_catalog.current_setting(v.name, true) IS NULL ORDER BY v.name",
+        names.join(", ")
+    ))?;
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = unknown.into_iter().map(|unknown| unknown.name).collect();
+    Err(Fault::Cannot(
+        Error::failed(format!(
+            "the scratch server does not know parameters that are set for the database: {}",
+            list.join(", ")
+        ))
+        .hint("install a build of PostgreSQL like the source's on this machine, and name its directory in `drill.server_dirs`"),
+    ))
 }
 
 /// The error for tables that cannot be compared, because an earlier version recorded them in another way.
