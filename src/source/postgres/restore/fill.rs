@@ -41,7 +41,10 @@ impl Restore<'_> {
             feed.divide(self.cancel)?;
         }
         let plan = (wanted > 1 && feed.is_divided())
-            .then(|| Plan::new(&selection.entries, &feed, wanted))
+            .then(|| {
+                let may_follow = !self.options.keep_going && self.knows_dependencies();
+                Plan::new(&selection.entries, &feed, wanted, may_follow)
+            })
             .filter(|plan| plan.bytes >= SMALL && !plan.is_ordered);
         let filled = match plan {
             Some(plan) => self.in_parallel(&feed, selection, &plan, server, wanted)?,

@@ -125,7 +125,7 @@ impl Restore<'_> {
     }
 
     /// Whether the dump says in which order several sessions may restore indexes, constraints and privileges.
-    fn knows_dependencies(&self) -> bool {
+    pub(super) fn knows_dependencies(&self) -> bool {
         let tools = self.manifest.tools.iter().filter(|tool| tool.name == "pg_dump");
         tools.filter_map(|tool| major_of(&tool.version)).all(|major| major >= KNOWS_DEPENDENCIES)
     }

@@ -1,7 +1,8 @@
 //! In which order the parts of a selection are restored by several processes of `pg_restore`.
 //!
 //! First come definitions without data, then the data, several tables at a time, and at last what builds on the data: indexes,
-//! constraints, triggers, privileges and materialized views. This is the order in which `pg_restore` itself works.
+//! constraints, triggers, privileges and materialized views. This is the order in which `pg_restore` itself works. With several
+//! sessions it creates the indexes of a table as soon as that has its rows, and so does this program.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,7 @@ const RULES: [&str; 6] = ["TABLE", "DOMAIN", "TYPE", "CHECK CONSTRAINT", "DEFAUL
 pub(super) struct Plan {
     /// Definitions.
     pub(super) before: Vec<i32>,
-    /// Rows of tables, the parts with the most bytes first.
+    /// Rows of tables, the parts with the most bytes first, and keys and indexes that need nothing but these rows.
     pub(super) rows: Vec<Vec<i32>>,
     /// What comes after the data.
     pub(super) after: Vec<i32>,
@@ -38,8 +39,9 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Divides the selected entries for this number of processes.
-    pub(super) fn new(entries: &[TocEntry], feed: &Feed<'_>, jobs: usize) -> Self {
+    /// Divides the selected entries for this number of processes. `knows_dependencies`: keys and indexes may follow the rows of
+    /// their table, because the dump says what they need.
+    pub(super) fn new(entries: &[TocEntry], feed: &Feed<'_>, jobs: usize, knows_dependencies: bool) -> Self {
         let may_depend = |from: &dyn Fn(&TocEntry) -> bool| may_depend(entries, from);
         let mut plan = Self {
             dependent: may_depend(&|entry| RULES.contains(&entry.desc.as_str())),
@@ -72,7 +74,26 @@ impl Plan {
         }
         plan.bytes = bytes_of_others + tables.iter().map(|(_, bytes)| bytes).sum::<u64>();
         plan.rows = parts((bytes_of_others, others), tables, plan.bytes / (PARTS * jobs.max(1) as u64));
+        if knows_dependencies && !plan.dependent {
+            plan.add_keys(entries);
+        }
         plan
+    }
+
+    /// Moves the keys and indexes of each table to the part with its rows.
+    fn add_keys(&mut self, entries: &[TocEntry]) {
+        let keys = keys(entries);
+        let places: BTreeMap<i32, usize> =
+            entries.iter().enumerate().map(|(place, entry)| (entry.dump_id, place)).collect();
+        let mut moved = BTreeSet::new();
+        for part in &mut self.rows {
+            let mut of_part: Vec<i32> =
+                part.iter().filter_map(|id| keys.get(id)).flatten().copied().collect();
+            of_part.sort_unstable_by_key(|id| places.get(id));
+            moved.extend(of_part.iter().copied());
+            part.extend(of_part);
+        }
+        self.after.retain(|id| !moved.contains(id));
     }
 }
 
@@ -106,6 +127,28 @@ fn comes_last(entry: &TocEntry) -> bool {
         entry.desc.as_str(),
         "ACL" | "ACL LANGUAGE" | "DEFAULT ACL" | "EVENT TRIGGER" | "MATERIALIZED VIEW DATA"
     ) || (entry.desc == "COMMENT" && entry.tag.starts_with("EVENT TRIGGER "))
+}
+
+/// The keys and indexes of tables that need nothing but the table, by the numbers of the tables' data. One that uses a function,
+/// or an operator class of an extension, is not among them: it may run code that reads other tables.
+fn keys(entries: &[TocEntry]) -> BTreeMap<i32, Vec<i32>> {
+    let of = |desc: &'static str| entries.iter().filter(move |entry| entry.desc == desc);
+    let tables: BTreeSet<i32> = of("TABLE").map(|entry| entry.dump_id).collect();
+    let mut data: BTreeMap<i32, i32> = BTreeMap::new();
+    for entry in of("TABLE DATA") {
+        data.extend(
+            entry.dependencies.iter().filter(|id| tables.contains(id)).map(|id| (*id, entry.dump_id)),
+        );
+    }
+    let mut keys: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for entry in of("INDEX").chain(of("CONSTRAINT")) {
+        let needed: BTreeSet<i32> = entry.dependencies.iter().copied().collect();
+        let table = needed.first().filter(|_| needed.len() == 1).and_then(|id| data.get(id));
+        if let Some(table) = table {
+            keys.entry(*table).or_default().push(entry.dump_id);
+        }
+    }
+    keys
 }
 
 /// The data of tables that must be loaded in the order of the archive: extensions have created these tables, perhaps with
@@ -186,6 +229,15 @@ mod tests {
     }
 
     fn plan(entries: &[TocEntry], bytes_of: impl Fn(&TocEntry) -> u64, jobs: usize) -> Plan {
+        plan_with(entries, bytes_of, jobs, false)
+    }
+
+    fn plan_with(
+        entries: &[TocEntry],
+        bytes_of: impl Fn(&TocEntry) -> u64,
+        jobs: usize,
+        knows_dependencies: bool,
+    ) -> Plan {
         let mut manifest = Manifest::begin("pg", "shop", "postgres");
         manifest.files.push(File { path: DUMP.to_owned(), bytes: u64::MAX });
         let mut start = read().blocks[0].start;
@@ -198,7 +250,42 @@ mod tests {
             })
             .collect();
         let detail = Detail { blocks, ..Detail::default() };
-        Plan::new(entries, &Feed::new(&Head, &manifest, &detail).unwrap(), jobs)
+        Plan::new(entries, &Feed::new(&Head, &manifest, &detail).unwrap(), jobs, knows_dependencies)
+    }
+
+    #[test]
+    fn keys_that_need_only_their_table_follow_its_rows() {
+        let mut entries = toc();
+        for entry in entries.iter_mut().filter(|entry| RULES.contains(&entry.desc.as_str())) {
+            entry.dependencies.clear();
+        }
+        let bytes = |_: &TocEntry| 1 << 30;
+        let usual = plan(&entries, bytes, 2);
+        let early = plan_with(&entries, bytes, 2, true);
+        let moved: Vec<i32> = usual.after.iter().filter(|id| !early.after.contains(id)).copied().collect();
+        assert!(moved.len() > 1, "{early:?}");
+        let place = |id: &i32| entries.iter().position(|entry| entry.dump_id == *id).unwrap();
+        for (part, without) in early.rows.iter().zip(&usual.rows) {
+            assert!(part.starts_with(without) && part.is_sorted_by_key(place), "{part:?}");
+            for id in &part[without.len()..] {
+                let [table] = entries[place(id)].dependencies[..] else { panic!("it needs one table") };
+                let needs_table = |data: &&i32| entries[place(data)].dependencies.contains(&table);
+                assert!(without.iter().any(|data| needs_table(&data)), "its rows are in the same part");
+            }
+        }
+        let mut all: Vec<i32> = early.rows.iter().flatten().chain(&early.after).copied().collect();
+        let mut expected: Vec<i32> = usual.rows.iter().flatten().chain(&usual.after).copied().collect();
+        all.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(all, expected);
+
+        let function = entries.iter().find(|entry| entry.desc == "FUNCTION").unwrap().dump_id;
+        let of_key = place(&moved[0]);
+        entries[of_key].dependencies.push(function);
+        assert!(plan_with(&entries, bytes, 2, true).after.contains(&moved[0]), "it may run code");
+        let table = entries.iter().position(|entry| entry.desc == "TABLE").unwrap();
+        entries[table].dependencies.push(function);
+        assert_eq!(plan_with(&entries, bytes, 2, true), plan(&entries, bytes, 2));
     }
 
     #[test]
