@@ -1,4 +1,4 @@
-"""scripts/bench --quick: one table with a ratio for everything that a release should not make slower, in about ten minutes."""
+"""scripts/bench --quick: one table with a ratio for everything that a release should not make slower, in about a quarter of an hour."""
 import os, pathlib, platform, shutil, subprocess, sys, time
 
 import bench_drill, bench_mongo, bench_mysql, bench_storage

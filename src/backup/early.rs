@@ -67,7 +67,7 @@ impl Early {
             let begin =
                 offer.map(|(dump, source, item)| move || begin(&*source, &item, (&dump, LONGEST), &dumping));
             let is_wanted = planner.send(Planned { at, plan, first }).is_ok();
-            // Without both ends of the channel, a plan that nobody takes does not outlive the run.
+            // When both ends of the channel are dropped, a plan that was not taken is dropped too.
             drop(planner);
             if let Some(begin) = begin.filter(|_| is_wanted) {
                 begin();

@@ -148,7 +148,7 @@ impl Cache {
             match name.parse::<Id>().ok() {
                 Some(id) => _ = copies.insert(id),
                 None if name.contains(TMP_MARK) => drafts.push(name),
-                // Somebody else's.
+                // Not a file of the cache.
                 None => {}
             }
         }

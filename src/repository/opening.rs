@@ -18,7 +18,7 @@ use crate::{
 /// How often a wait checks for cancellation.
 const STEP: Duration = Duration::from_millis(200);
 
-/// Work in a thread that is abandoned when nobody waits for it any longer.
+/// Work in a thread of its own. If its result is no longer awaited, the thread continues and the result is dropped.
 pub(crate) struct Asked<T> {
     location: String,
     answer: Receiver<T>,

@@ -52,7 +52,7 @@ struct State {
 }
 
 impl WithPacks {
-    /// The packs as they are now, if nobody else writes; `None` if they must be listed.
+    /// The known packs, which are correct unless another process writes; `None` if they must be listed again.
     pub(super) fn packs(&self) -> Option<HashMap<Id, u32>> {
         let state = self.state.lock();
         (!state.is_old).then(|| state.seen.packs.clone())

@@ -1,4 +1,4 @@
-//! What a restore requires of its options, of the dump and of the target, and what operators are told of the result.
+//! Checks of the options, the dump and the target before a restore, and notes for the operator.
 
 use super::super::{
     Detail, GLOBALS_SQL,

@@ -56,7 +56,7 @@ fn a_session_that_waits_for_rows_gets_them_although_others_fill_the_room() {
     let third = shared.begin_rows(next);
     let Task::Rows(rows) = shared.next(None).unwrap() else { panic!("there are rows") };
     assert_eq!(rows.job, third);
-    let late = || Err(io::Error::other("nobody makes room"));
+    let late = || Err(io::Error::other("the buffer stays full"));
     shared.add_rows(third, b"row".to_vec(), late).unwrap();
     assert!(shared.add_rows(third, b"row".to_vec(), late).is_err(), "one portion at a time");
     assert_eq!(shared.take_rows(third).unwrap().unwrap(), [b"row"]);

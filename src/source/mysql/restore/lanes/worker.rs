@@ -87,7 +87,7 @@ pub(super) fn work(shared: &Arc<Shared>, start: Start<'_>, warnings: Warnings, s
     shared.ended();
 }
 
-/// If a thread panics, nobody must wait for it.
+/// Reports the panic of a thread as an error, so that no other thread waits for it.
 struct Guard<'a>(&'a Shared);
 
 impl Drop for Guard<'_> {
