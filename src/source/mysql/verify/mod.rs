@@ -132,13 +132,6 @@ fn clients(dirs: &[PathBuf], flavour: Flavour, version: Version) -> Result<(Clie
     Ok((usual, client))
 }
 
-/// How many sessions load one database: several databases may be proven at the same time.
-fn sessions(setup: &Setup<'_>) -> usize {
-    const MOST: usize = 4;
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    (processors / setup.drill.jobs.max(1)).clamp(1, MOST)
-}
-
 fn is_read_only(manifest: &Manifest) -> bool {
     let database = manifest.detail::<Detail>().and_then(|detail| detail.database.as_ref());
     database.is_some_and(|database| database.read_only)
@@ -238,7 +231,7 @@ impl Scratch {
     ) -> Proven {
         let Database { manifest, files, name, damage, .. } = *of;
         let target = Target { params: self.params.clone(), database: name.to_owned() };
-        let options = Options { scratch: true, jobs: Some(sessions(setup)), ..Options::default() };
+        let options = Options { scratch: true, jobs: Some(setup.processes), ..Options::default() };
         others.require_alone(detail(manifest)?.refers_to.clone())?;
         self.define(setup, others, name, others.needed.cloned().unwrap_or_default(), companions)?;
         let begin = Instant::now();
@@ -300,7 +293,7 @@ impl Scratch {
         };
         let source = scratch_source();
         let item = Item { name: item.to_owned(), estimate: None, problem: None };
-        let server = Mysql::new(&source, &config)?.in_shares(sessions(setup));
+        let server = Mysql::new(&source, &config)?.in_shares(setup.processes);
         let server = if history { server } else { server.without_history() };
         server.dump(&item, sink, setup.cancel)
     }
